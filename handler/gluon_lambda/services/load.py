@@ -94,6 +94,7 @@ def derived_classes(module: ModuleType, base: tuple[str, str]) -> list[type]:
 
 def _load_code(archive: Archive, make_predictor: PredictorFactory) -> Service:
     # Lazily: the built-in services, the quickest to start, do without the import machinery.
+    from gluon_lambda.services.modules import ArchiveCode
 
     point = parse_entry_point(archive.manifest.service, archive=archive.name)
     folder = archive.folder()
