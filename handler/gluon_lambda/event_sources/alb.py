@@ -74,8 +74,8 @@ def _headers(headers: Pairs, *, multi_value: bool) -> dict[str, dict[str, Any]]:
 
 
 def _set_cookie(turn: int) -> str:
-    # Single-value headers are one JSON object, where a name stands once, and commas would garble cookies. Case tells names
-    # apart there and nowhere after: the n-th cookie's name has capitals where n has bits (512 of them before it repeats).
+    # Single-value headers are one JSON object, where a name stands once, and commas would garble cookies. Case tells
+    # names apart there and nowhere after: the n-th cookie's name has capitals where n has bits (512 before one repeats).
     letters = [letter.upper() if turn >> place & 1 else letter for place, letter in enumerate("setcookie")]
     return "".join([*letters[:3], "-", *letters[3:]])
 
