@@ -1,0 +1,133 @@
+"""The measuring itself: all contenders take turns, so that whatever the machine does meanwhile hits them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from benchmarks.agreement import require_agreement
+from benchmarks.contenders import Contender
+from benchmarks.sandbox import ColdStart, Sandbox
+
+T = TypeVar("T")
+
+# Between two turns: OpenMP's threads spin for some milliseconds after their work, and would spin into another's turn.
+PAUSE_S = 0.02
+# Uncounted invocations of each warm process before the first that counts.
+SETTLING = 5
+
+
+class Series(NamedTuple):
+    """What was measured of one contender.
+
+    Attributes:
+        cold: One record a round.
+        warm_ms: One duration a round.
+        warm_peak_kib: Peak resident memory of the warm process at its end.
+    """
+
+    cold: list[ColdStart]
+    warm_ms: list[float]
+    warm_peak_kib: int
+
+
+class Lambda(NamedTuple):
+    """What all processes are started with.
+
+    Attributes:
+        event: The event as JSON.
+        library_path: ``LD_LIBRARY_PATH``.
+        logs: A folder for what the processes write.
+    """
+
+    event: bytes
+    library_path: str
+    logs: Path
+
+    def start(self, contender: Contender) -> Sandbox:
+        """Start one process of a contender."""
+        return Sandbox(contender, library_path=self.library_path, log=self.logs / f"{contender.name}.log")
+
+
+def turns(field: Sequence[T], rounds: int) -> Iterator[list[T]]:
+    """The order of each round: everyone once, and each round begins with the next, so that no one always follows the same."""
+    for number in range(rounds):
+        shift = number % len(field)
+        yield [*field[shift:], *field[:shift]]
+
+
+def measure_cold(setting: Lambda, field: Sequence[Contender], *, rounds: int) -> dict[str, list[ColdStart]]:
+    """Start every contender once a round, each in a fresh process.
+
+    One uncounted start of each comes first: it brings files into the page cache and shows that the answers agree.
+
+    Raises:
+        Disagreement: The contenders answer differently.
+        SandboxFailed: One does not answer.
+    """
+    require_agreement({contender.name: start_once(setting, contender).answer for contender in field})
+    starts: dict[str, list[ColdStart]] = {contender.name: [] for contender in field}
+    for order in turns(field, rounds):
+        for contender in order:
+            starts[contender.name].append(start_once(setting, contender))
+            time.sleep(PAUSE_S)
+        require_agreement({name: done[-1].answer for name, done in starts.items()})
+    return starts
+
+
+def start_once(setting: Lambda, contender: Contender) -> ColdStart:
+    """One cold start, and the end of its process."""
+    with setting.start(contender) as sandbox:
+        return sandbox.first_answer(setting.event)
+
+
+def measure_warm(setting: Lambda, field: Sequence[Contender], *, rounds: int) -> dict[str, tuple[list[float], int]]:
+    """Keep one process of every contender and invoke each once a round.
+
+    Returns:
+        Per contender: the durations in ms, and the peak memory in KiB.
+
+    Raises:
+        Disagreement: The contenders answer differently.
+        SandboxFailed: One does not answer.
+    """
+    with ExitStack() as stack:
+        sandboxes = {contender.name: stack.enter_context(setting.start(contender)) for contender in field}
+        for sandbox in sandboxes.values():
+            settle(sandbox, setting.event)
+        durations = take_turns(sandboxes, setting.event, rounds=rounds)
+        return {name: (durations[name], sandbox.peak_kib()) for name, sandbox in sandboxes.items()}
+
+
+def settle(sandbox: Sandbox, event: bytes) -> None:
+    """The first answer and a few uncounted ones."""
+    sandbox.first_answer(event)
+    for _ in range(SETTLING):
+        sandbox.invoke(event)
+
+
+def take_turns(sandboxes: dict[str, Sandbox], event: bytes, *, rounds: int) -> dict[str, list[float]]:
+    """Invoke every sandbox once a round; durations in ms."""
+    durations: dict[str, list[float]] = {name: [] for name in sandboxes}
+    for order in turns(list(sandboxes), rounds):
+        answers: dict[str, bytes] = {}
+        for name in order:
+            duration, answers[name] = sandboxes[name].invoke(event)
+            durations[name].append(duration)
+            time.sleep(PAUSE_S)
+        require_agreement(answers)
+    return durations
+
+
+def measure(
+    setting: Lambda, field: Sequence[Contender], *, cold: int, warm: int, say: Callable[[str], None]
+) -> dict[str, Series]:
+    """Measure everyone, cold and then warm; ``say`` is told what is going on."""
+    say(f"cold: {cold} rounds of {len(field)} process starts")
+    starts = measure_cold(setting, field, rounds=cold)
+    say(f"warm: {warm} rounds of {len(field)} invocations")
+    invocations = measure_warm(setting, field, rounds=warm)
+    return {name: Series(starts[name], *invocations[name]) for name in starts}

@@ -1,0 +1,124 @@
+"""The benchmark's own Runtime API and process driver, with the real awslambdaric and small handlers."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.contenders import Contender
+from benchmarks.measure import Lambda, measure, turns
+from benchmarks.report import table, to_result
+from benchmarks.runtime_api import read_call
+from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_phases
+
+HANDLER = """
+import json, time
+print("loading")
+print(json.dumps({"level": "INFO", "init": {"numpy": 12.5, "load": 3, "slept": "no"}}))
+answered = []
+def lambda_handler(event, context):
+    answered.append(context.aws_request_id)
+    time.sleep(event["sleep"])
+    body = {"prediction": [{"class": "seven", "probability": 0.75}], "answered": answered}
+    return {"statusCode": 200, "body": json.dumps(body)}
+"""
+
+
+def contender(folder: Path, source: str, *, name: str = "small") -> Contender:
+    """A contender whose handler is ``source``."""
+    task = folder / name
+    task.mkdir()
+    (task / "small.py").write_text(source)
+    return Contender(name, Path(sys.executable), task, "small.lambda_handler", (("GREETING", "hello"),))
+
+
+def start(folder: Path, source: str) -> Sandbox:
+    """Its process."""
+    return Sandbox(contender(folder, source), library_path="", log=folder / "log")
+
+
+def test_a_cold_start_counts_from_process_start_to_the_answer(tmp_path: Path) -> None:
+    with start(tmp_path, HANDLER) as sandbox:
+        cold = sandbox.first_answer(b'{"sleep": 0.2}')
+    assert cold.total_ms - cold.init_ms == pytest.approx(200, abs=100)
+    assert cold.init_ms > 5
+    assert cold.phases == {"numpy": 12.5, "load": 3.0}
+    assert cold.peak_kib > 5000
+
+
+def test_warm_invocations_go_to_the_same_process_under_ids_of_their_own(tmp_path: Path) -> None:
+    with start(tmp_path, HANDLER) as sandbox:
+        sandbox.first_answer(b'{"sleep": 0}')
+        warm = sandbox.invoke(b'{"sleep": 0.1}')
+    assert 100 <= warm.duration_ms < 300
+    assert b"-000000000001" in warm.answer
+    assert b"-000000000002" in warm.answer
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise RuntimeError('no such net')", "no such net"),
+        ("def lambda_handler(event, context): raise ValueError('no such picture')", "no such picture"),
+        ("import os; print('going', flush=True); os._exit(7)", "exit code 7"),
+    ],
+    ids=["INIT raises", "the handler raises", "the process ends"],
+)
+def test_a_handler_that_fails_is_named_with_what_it_said(tmp_path: Path, source: str, said: str) -> None:
+    with start(tmp_path, source) as sandbox, pytest.raises(SandboxFailed, match=f"(?s)small .*{said}"):
+        sandbox.first_answer(b"{}")
+
+
+def test_handlers_see_lambdas_environment_and_not_this_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    environ = lambda_environ(contender(tmp_path, HANDLER), address="127.0.0.1:1", library_path="/lib")
+    assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "3538"
+    assert environ["GREETING"] == "hello"
+    assert "OMP_NUM_THREADS" not in environ
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["init", "{", '{"init": 3}', '{"init": {}}', '{"initial": {"numpy": 1}}', '["init"]', "{}"],
+)
+def test_a_line_that_reports_no_phases_is_passed_over(line: str) -> None:
+    assert reported_phases([line, '{"init": {"load": 1.5}}']) == {"load": 1.5}
+
+
+def test_peak_memory_is_the_high_water_mark_and_not_the_size_of_the_moment() -> None:
+    assert peak_memory_kib("VmPeak:\t  999 kB\nVmHWM:\t  178464 kB\nVmRSS:\t  100 kB\n") == 178464
+
+
+def test_a_call_is_read_to_the_end_of_its_body_and_no_further() -> None:
+    stream = io.BytesIO(b"POST /a HTTP/1.1\r\ncontent-LENGTH: 3\r\n\r\nabcGET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+    calls = [read_call(stream), read_call(stream), read_call(stream)]
+    assert [call and (call.path, call.body) for call in calls] == [("/a", b"abc"), ("/b", b""), None]
+
+
+def test_everyone_has_a_turn_each_round_and_everyone_begins_one() -> None:
+    order = list(turns(["ours", "floor", "naive"], 4))
+    assert [names[0] for names in order] == ["ours", "floor", "naive", "ours"]
+    assert all(sorted(names) == ["floor", "naive", "ours"] for names in order)
+
+
+def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path) -> None:
+    quick = contender(tmp_path, HANDLER.replace('event["sleep"]', "0.001"), name="floor")
+    slow = contender(tmp_path, HANDLER.replace('event["sleep"]', "0.03"), name="naive")
+    measured = measure(Lambda(b"{}", "", tmp_path), [quick, slow], cold=2, warm=4, say=lambda _: None)
+    result = to_result(measured, {"machine": {"processor": "x", "cpus": 2}, "settings": {"cold": 2, "warm": 4}})
+    warm = result["contenders"]["floor"]["warm_ms"]
+    assert len(warm["values"]) == 4
+    assert warm["ratios"]["naive"]["value"] < 0.7
+    assert len(result["contenders"]["naive"]["cold_ms"]["values"]) == 2
+    assert list(result["contenders"]["naive"]["phases_ms"]) == [
+        "python and runtime",
+        "numpy",
+        "load",
+        "first invocation",
+    ]
+    assert "naive" in table(result)
