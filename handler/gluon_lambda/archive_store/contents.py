@@ -1,0 +1,221 @@
+"""What an archive holds, behind one interface: a zip that is read in place, or files in a folder."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from gluon_lambda.archive_store.cache import TREES, Cache, Lease, add_tree, lease
+from gluon_lambda.archive_store.digests import file_digest, folder_digest
+from gluon_lambda.archive_store.members import Limits, check_count, check_mode, check_name, logical_names
+from gluon_lambda.archive_store.tar_archive import unpack_tar
+from gluon_lambda.archive_store.zip_directory import ZipMember, member_buffer, member_chunks, read_directory
+from gluon_lambda.errors import ArchiveCorrupt, ArchiveRejected, ConfigurationError
+
+# Not part of a model: version control, editors' and Python's own folders.
+LEFT_OUT = "__pycache__"
+
+
+class Contents(Protocol):
+    """What an archive holds."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every file, sorted."""
+        ...
+
+    def buffer(self, member: str) -> memoryview:
+        """A file's bytes, verified, without a copy where that can be.
+
+        Raises:
+            KeyError: There is no such file.
+            ArchiveCorrupt: The file is damaged.
+        """
+        ...
+
+    def digest(self) -> str:
+        """The content's SHA-256, as hex digits."""
+        ...
+
+    def folder(self) -> str:
+        """The folder on disk that holds the files under their names."""
+        ...
+
+    def close(self) -> None:
+        """Give files and leases up; buffers that are still in use stay good."""
+        ...
+
+
+class ZipContents:
+    """A zip, read in place; it is unpacked only for those who ask for its folder."""
+
+    def __init__(
+        self, path: str, *, where: str, cache: Cache, limits: Limits, digest: str = "", fetched: Lease | None = None
+    ) -> None:
+        self._path = path
+        self._where = where
+        self._cache = cache
+        self._digest = digest
+        self._leases = [fetched] if fetched else []
+        self._tree = ""
+        self._view = map_file(path, where=where)
+        directory = read_directory(self._view, where=where, limits=limits)
+        stored = {member.name: member for member in directory}
+        known = logical_names([member.name for member in directory], where=where)
+        self._members: dict[str, ZipMember] = {name: stored[original] for name, original in known.items()}
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every file, sorted."""
+        return tuple(self._members)
+
+    def buffer(self, member: str) -> memoryview:
+        """A file's bytes: of a stored one the archive's own pages, of a deflated one a copy."""
+        return member_buffer(self._view, self._members[member], where=self._where)
+
+    def digest(self) -> str:
+        """The archive file's SHA-256."""
+        if not self._digest:
+            self._digest = file_digest(self._path)
+        return self._digest
+
+    def folder(self) -> str:
+        """The unpacked tree in the cache."""
+        if not self._tree:
+            tree = lease(self._cache, TREES, self.digest()) or self._add_tree()
+            self._leases.append(tree)
+            self._tree = tree.path
+        return self._tree
+
+    def _add_tree(self) -> Lease:
+        size = sum(member.size for member in self._members.values())
+        return add_tree(self._cache, self.digest(), size, self._unpack, where=self._where)
+
+    def _unpack(self, target: str) -> None:
+        for name, member in self._members.items():
+            path = os.path.join(target, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as stream:
+                stream.writelines(member_chunks(self._view, member, where=self._where))
+
+    def close(self) -> None:
+        """Give file and leases up. The map itself goes with the last buffer that is taken from it."""
+        self._view = memoryview(b"")
+        close_all(self._leases)
+
+
+class FolderContents:
+    """Files in a folder: a plain one, or the tree of an archive that was unpacked."""
+
+    def __init__(
+        self, folder: str, *, where: str, limits: Limits, digest: str = "", leases: tuple[Lease, ...] = ()
+    ) -> None:
+        self._folder = os.path.abspath(folder)
+        self._where = where
+        self._digest = digest
+        self._leases = list(leases)
+        self._files = dict(sorted(find_files(self._folder, where=where, limits=limits)))
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every file, sorted."""
+        return tuple(self._files)
+
+    def buffer(self, member: str) -> memoryview:
+        """A file's bytes: the file's own pages."""
+        return map_file(self._files[member], where=self._where, may_be_empty=True)
+
+    def digest(self) -> str:
+        """The archive's SHA-256, or that of the folder's content."""
+        if not self._digest:
+            self._digest = folder_digest(self._files)
+        return self._digest
+
+    def folder(self) -> str:
+        """The folder itself."""
+        return self._folder
+
+    def close(self) -> None:
+        """Give the leases up."""
+        close_all(self._leases)
+
+
+def open_tar(path: str, *, where: str, cache: Cache, limits: Limits, digest: str = "") -> FolderContents:
+    """The contents of a ``.tar.gz``, unpacked into the cache where it is not there yet."""
+    digest = digest or file_digest(path)
+    tree = lease(cache, TREES, digest)
+    if tree is None:
+        tree = add_tree(
+            cache,
+            digest,
+            unpacked_size(path),
+            lambda target: unpack_tar(path, target, where=where, limits=limits),
+            where=where,
+        )
+    try:
+        return FolderContents(tree.path, where=where, limits=limits, digest=digest, leases=(tree,))
+    except BaseException:
+        tree.close()
+        raise
+
+
+def unpacked_size(path: str) -> int:
+    """What gzip says of the size that it unpacks to: modulo 4 GiB, and for making room only."""
+    with open(path, "rb") as stream:
+        stream.seek(-min(4, os.path.getsize(path)), os.SEEK_END)
+        return int.from_bytes(stream.read(4), "little")
+
+
+def map_file(path: str, *, where: str, may_be_empty: bool = False) -> memoryview:
+    """A file's bytes as the kernel's own pages.
+
+    An archive must be replaced by renaming, never by writing into it: the map would change, or break off.
+    """
+    try:
+        with open(path, "rb") as stream:
+            if may_be_empty and os.fstat(stream.fileno()).st_size == 0:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    except ValueError as error:
+        raise ArchiveCorrupt(f"{where}: the file is empty. Fetch or pack it again.") from error
+    except OSError as error:
+        raise ConfigurationError(f"{where}: {path} cannot be read: {error.strerror}. Grant read access.") from error
+
+
+def find_files(folder: str, *, where: str, limits: Limits) -> Iterator[tuple[str, str]]:
+    """Name and path of every file below ``folder``."""
+    real = os.path.realpath(folder)
+    count = 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != LEFT_OUT and not name.startswith(".")]
+        count += len(files)
+        check_count(count, where=where, limits=limits)
+        for name in files:
+            path = os.path.join(parent, name)
+            member = os.path.relpath(path, folder)
+            check_name(member, where=where)
+            check_file(path, member, real, where=where)
+            yield member, path
+
+
+def check_file(path: str, member: str, folder: str, *, where: str) -> None:
+    """Refuse what is no file, and a link that leads out of the archive's folder."""
+    target = os.path.realpath(path)
+    if not target.startswith(f"{folder}/"):
+        raise ArchiveRejected(
+            f"{where}: {member!r} is a link that leads out of the folder. Copy the file in its place."
+        )
+    try:
+        check_mode(os.stat(path).st_mode, member, where=where)
+    except OSError as error:
+        raise ArchiveRejected(f"{where}: {member!r} cannot be read: {error.strerror}. Remove or repair it.") from error
+
+
+def close_all(leases: list[Lease]) -> None:
+    """Close and forget ``leases``."""
+    while leases:
+        with suppress(OSError):
+            leases.pop().close()
