@@ -1,0 +1,90 @@
+"""``start-api``: the function behind an HTTP API on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+
+from local_emulator.commands.example import Example, curl_line, file_example, send, text_example
+from local_emulator.commands.interrupts import raise_on_signals, undisturbed
+from local_emulator.commands.options import configure, prepare
+from local_emulator.front_ends import http_api, invoke_api
+from local_emulator.function import Function
+from local_emulator.http_server import HttpRequest, HttpResponse, HttpServer, Service
+from local_emulator.sandbox.sandbox import InitFailure
+
+# API Gateway closes a connection on which nothing comes for so long.
+_IDLE_SECONDS = 60.0
+
+
+def start_api(options: argparse.Namespace) -> int:
+    """Serve until interrupted. Returns the exit code.
+
+    Raises:
+        UsageError: An option cannot be used, or the port is taken.
+    """
+    examples = [*map(file_example, options.example), *map(text_example, options.example_text)]
+    function = prepare(configure(options, os.environ), template=options.template)
+    server = HttpServer(options.host, options.port, _service(function, options.port))
+    raise_on_signals()
+    try:
+        _serve(server, function, examples, options.host)
+    except KeyboardInterrupt:
+        print("Ending.", file=sys.stderr)
+    finally:
+        with undisturbed():
+            function.close()
+            server.server_close()
+    return 0
+
+
+def _service(function: Function, port: int) -> Service:
+    def answer(request: HttpRequest) -> HttpResponse:
+        if invoke_api.matches(request):
+            return invoke_api.answer(request, function)
+        return http_api.answer(request, function.invoke, port=port, log=_log)
+
+    return Service(answer, http_api.refuse, http_api.MAX_BODY_BYTES, _IDLE_SECONDS)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _serve(server: HttpServer, function: Function, examples: list[Example], host: str) -> None:
+    failure = function.initialise()
+    server.start()
+    if failure is not None:
+        _log(_in_clear_words(failure))
+    url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    print(_announcement(url, function.configuration.name), flush=True)
+    for example in examples:
+        _show(example, url, server)
+    threading.Event().wait()
+
+
+def _in_clear_words(failure: InitFailure) -> str:
+    try:
+        error = json.loads(failure.payload)
+        cause = f"{error['errorType']}: {error['errorMessage']}"
+    except (ValueError, KeyError, TypeError):
+        cause = failure.payload.decode(errors="replace")
+    return f"INIT failed, so every request will fail until the cause is gone. {cause}"
+
+
+def _announcement(url: str, name: str) -> str:
+    return (
+        f"{name} listens on {url} (Ctrl-C ends it)\n"
+        "  predictions: POST /{model}/predict, /predictions/{model}, /models/{model}/invoke, /invocations\n"
+        "  about them:  GET /ping, /models, /models/{model}, /api-description, /docs\n"
+        f"  boto3:       client('lambda', endpoint_url='{url}').invoke(FunctionName='{name}', Payload=…)"
+    )
+
+
+def _show(example: Example, url: str, server: HttpServer) -> None:
+    host = str(server.server_address[0])
+    status, body = send(example, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), server.port)
+    print(f"\n$ {curl_line(example, url)}\n{'' if status == 200 else f'HTTP {status} '}{body}", flush=True)

@@ -1,0 +1,33 @@
+"""Every error that the emulator raises on purpose, in one tree. This module imports nothing.
+
+EmulatorError                 printed as one line; the command ends with ``exit_code``
+├── UsageError                an argument or a file it names
+│   ├── TemplateError         template.yaml: names the logical id or key, and what is supported
+│   └── PortTaken             another program listens where the emulator should
+└── SandboxClosed             an invocation came while the emulator was ending
+"""
+
+
+class EmulatorError(Exception):
+    """Base of every error that this package raises on purpose. Its text is written for the person at the terminal."""
+
+    #: The command's exit code for this error.
+    exit_code = 1
+
+
+class UsageError(EmulatorError):
+    """Raised when an argument, or a file that an argument names, cannot be used."""
+
+    exit_code = 2
+
+
+class TemplateError(UsageError):
+    """Raised when the template is missing, malformed, or uses something that is not emulated."""
+
+
+class PortTaken(UsageError):
+    """Raised when the address to listen on is not free."""
+
+
+class SandboxClosed(EmulatorError):
+    """Raised when an invocation reaches a sandbox that is being shut down."""

@@ -1,0 +1,54 @@
+"""The states of a runtime as the Runtime API sees it, and which request may come in which state.
+
+Names and transitions are those of AWS's runtime interface emulator; its error texts name them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class RuntimeState(Enum):
+    """Where a runtime stands between two requests of its own.
+
+    STARTED ──next──> READY ──(an invocation is handed over)──> RUNNING ──response──> INVOCATION_RESPONSE ───────┐
+       │                ^                                          └─────error──────> INVOCATION_ERROR_RESPONSE ─┤
+       └─init/error─> INIT_ERROR                                                                                 │
+                        └───────────────────────────────────next─────────────────────────────────────────────────┘
+    TERMINATED is reached from anywhere: the process is gone.
+    """
+
+    STARTED = "Started"
+    INIT_ERROR = "InitError"
+    READY = "Ready"
+    RUNNING = "Running"
+    INVOCATION_RESPONSE = "InvocationResponse"
+    INVOCATION_ERROR_RESPONSE = "InvocationErrorResponse"
+    TERMINATED = "Terminated"
+
+
+_ANSWERED = frozenset({RuntimeState.INVOCATION_RESPONSE, RuntimeState.INVOCATION_ERROR_RESPONSE})
+
+# Target state -> the states it may be entered from. A runtime that asks for next while RUNNING gets the same invocation again.
+_MAY_FOLLOW: dict[RuntimeState, frozenset[RuntimeState]] = {
+    RuntimeState.INIT_ERROR: frozenset({RuntimeState.STARTED}),
+    RuntimeState.READY: frozenset({RuntimeState.STARTED, RuntimeState.READY, RuntimeState.RUNNING}) | _ANSWERED,
+    RuntimeState.INVOCATION_RESPONSE: frozenset({RuntimeState.RUNNING}),
+    RuntimeState.INVOCATION_ERROR_RESPONSE: frozenset({RuntimeState.RUNNING}),
+}
+
+
+class InvalidStateTransition(Exception):
+    """Raised when a request of the Runtime API comes in a state that does not allow it; answered with 403."""
+
+    def __init__(self, current: RuntimeState, target: RuntimeState) -> None:
+        super().__init__(
+            f"State transition from {current.value} to {target.value} failed for runtime. "
+            "Error: State transition is not allowed"
+        )
+
+
+def check_transition(current: RuntimeState, target: RuntimeState) -> None:
+    """Raise ``InvalidStateTransition`` unless ``target`` may follow ``current``."""
+    if current not in _MAY_FOLLOW[target]:
+        raise InvalidStateTransition(current, target)
