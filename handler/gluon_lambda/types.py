@@ -179,7 +179,9 @@ class Predictor(Protocol):
 class PredictorFactory(Protocol):
     """Builds a predictor from an exported net; the seam between services and runtime."""
 
-    def __call__(self, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]) -> Predictor:
+    def __call__(
+        self, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
+    ) -> Predictor:
         """Build it.
 
         Args:

@@ -58,7 +58,9 @@ def install() -> None:
 class _StockMxnetFinder:
     """Finds nothing itself: it prepares the ground at the first ``import mxnet``, and then takes itself out of the way."""
 
-    def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name == "mxnet":
             sys.meta_path.remove(self)
             restore_removed_names()
@@ -115,7 +117,9 @@ class LooseVersion:
 
         self.text = text
         # Numbers sort before words at the same place, as "1.9" < "1.9.post1"; mixed comparison must not raise.
-        self.version = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|[a-z]+", text)]
+        self.version = [
+            (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|[a-z]+", text)
+        ]
 
     def __str__(self) -> str:
         return self.text

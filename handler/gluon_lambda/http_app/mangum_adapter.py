@@ -1,0 +1,52 @@
+"""Lambda event → FastAPI → Lambda's answer, by Mangum. The only file of http_app that is handed an event.
+
+Mangum's reading of the event is its own, apart from ``event_sources``; a contract test demands that both come to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, cast
+
+from gluon_lambda.http_app.asgi import create_app
+from gluon_lambda.types import Event, LambdaContext
+
+if TYPE_CHECKING:
+    from gluon_lambda.http_app.app import HttpApp
+
+# Content types, or beginnings of them, whose bodies travel as text; everything else as base64.
+_TEXT_TYPES = [
+    "text/",
+    "application/json",
+    "application/javascript",
+    "application/xml",
+    "application/x-ndjson",
+    "application/yaml",
+]
+
+MangumAnswer = Callable[[Event, LambdaContext, str], dict[str, Any]]
+
+
+def create_adapter(http: HttpApp) -> MangumAnswer:
+    """A function from event, context and the request's path to what Lambda sends back.
+
+    The path is given, since Mangum leaves a stage's name and a custom domain's base path in it.
+    """
+    from mangum import Mangum
+
+    app = create_app(http)
+
+    def answer(event: Event, context: LambdaContext, path: str) -> dict[str, Any]:
+        async def placed(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+            await app({**scope, "path": path}, receive, send)
+
+        # lifespan="off": with anything else every request would be a start-up and a shut-down of its own.
+        adapter = Mangum(placed, lifespan="off", text_mime_types=_TEXT_TYPES)
+        return dict(adapter(_without_nulls(event), cast(Any, context)))
+
+    return answer
+
+
+def _without_nulls(event: Event) -> Event:
+    """The event without what is null in it, which Mangum takes for present; API Gateway's console sends ``"headers": null``."""
+    return {"headers": {}} | {name: value for name, value in event.items() if value is not None}

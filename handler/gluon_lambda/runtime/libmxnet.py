@@ -1,0 +1,120 @@
+"""Finds libmxnet in the installed wheel or layer and opens it, without importing the ``mxnet`` package.
+
+Declared here is the part of its C API that this project calls (mxnet 1.9.1, ``include/mxnet/c_api.h``); every call goes through
+``Library.call``, which turns a non-zero return into an exception with MXNet's own message.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from typing import Any
+
+from gluon_lambda.errors import EngineUnavailable
+
+Handle = c_void_p
+_strings = POINTER(c_char_p)
+_ints = POINTER(c_int)
+
+# Argument types of each function, so that pointers are never cut to 32 bits.
+_PROTOTYPES: dict[str, list[Any]] = {
+    "MXSymbolCreateFromJSON": [c_char_p, POINTER(Handle)],
+    "MXSymbolFree": [Handle],
+    "MXSymbolListArguments": [Handle, POINTER(c_uint32), POINTER(_strings)],
+    "MXSymbolListAuxiliaryStates": [Handle, POINTER(c_uint32), POINTER(_strings)],
+    "NNSymbolListInputNames": [Handle, c_int, POINTER(c_uint32), POINTER(_strings)],
+    "MXSymbolInferShapePartialEx": [
+        *[Handle, c_uint32, _strings, POINTER(c_uint32), _ints],
+        *[POINTER(c_uint32), POINTER(_ints), POINTER(POINTER(_ints))],
+        *[POINTER(c_uint32), POINTER(_ints), POINTER(POINTER(_ints))],
+        *[POINTER(c_uint32), POINTER(_ints), POINTER(POINTER(_ints))],
+        POINTER(c_int),
+    ],
+    "MXSymbolInferTypePartial": [
+        *[Handle, c_uint32, _strings, _ints],
+        *[POINTER(c_uint32), POINTER(_ints)] * 3,
+        POINTER(c_int),
+    ],
+    "MXGenBackendSubgraph": [Handle, c_char_p, POINTER(Handle)],
+    "MXNDArrayLoadFromBuffer": [
+        *[c_void_p, c_size_t, POINTER(c_uint32), POINTER(POINTER(Handle))],
+        *[POINTER(c_uint32), POINTER(_strings)],
+    ],
+    "MXNDArrayCreateEx": [POINTER(c_uint32), c_uint32, c_int, c_int, c_int, c_int, POINTER(Handle)],
+    "MXNDArrayFree": [Handle],
+    "MXNDArrayGetShapeEx": [Handle, POINTER(c_int), POINTER(_ints)],
+    "MXNDArrayGetDType": [Handle, POINTER(c_int)],
+    "MXNDArraySyncCopyFromCPU": [Handle, c_void_p, c_size_t],
+    "MXNDArraySyncCopyToCPU": [Handle, c_void_p, c_size_t],
+    "MXNDArrayWaitAll": [],
+    "MXCreateCachedOpEx": [Handle, c_int, _strings, _strings, POINTER(Handle)],
+    "MXInvokeCachedOpEx": [Handle, c_int, POINTER(Handle), POINTER(c_int), POINTER(POINTER(Handle)), POINTER(_ints)],
+    "MXFreeCachedOp": [Handle],
+    "MXSetIsNumpyShape": [c_int, POINTER(c_int)],
+}
+
+
+class MXNetError(Exception):
+    """Raised when a C function of libmxnet fails; its text is MXNet's message without the C++ stack trace."""
+
+
+class Library:
+    """An opened libmxnet."""
+
+    def __init__(self, path: str) -> None:
+        """Open the library at ``path``.
+
+        Raises:
+            EngineUnavailable: It, or a library that it needs, cannot be loaded.
+        """
+        try:
+            self._dll = ctypes.CDLL(path)
+        except OSError as error:
+            raise EngineUnavailable(
+                f"libmxnet cannot be loaded: {error}. It needs libgomp.so.1 and libquadmath.so.0 on LD_LIBRARY_PATH: "
+                "add the gluon-lambda layer to the function, or run `make setup` and start through `make run`"
+            ) from error
+        self._dll.MXGetLastError.restype = c_char_p
+        self._functions = {name: _declare(self._dll, name, types) for name, types in _PROTOTYPES.items()}
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call the C function ``name``; raise MXNetError with MXNet's message when it does not return 0."""
+        if self._functions[name](*arguments) != 0:
+            raise MXNetError(_first_part(self._dll.MXGetLastError().decode(errors="replace")))
+
+
+def _declare(dll: ctypes.CDLL, name: str, types: list[Any]) -> Any:
+    function = getattr(dll, name)
+    function.argtypes = types
+    function.restype = c_int
+    return function
+
+
+def _first_part(message: str) -> str:
+    """MXNet's message without its C++ stack trace and log prefix lines."""
+    return message.partition("\nStack trace:")[0].partition("Stack trace returned")[0].strip()
+
+
+def find_libmxnet() -> str:
+    """The path of ``libmxnet.so`` in the installed mxnet package.
+
+    Raises:
+        EngineUnavailable: No mxnet package is installed on ``sys.path``.
+    """
+    import os
+    from importlib.machinery import PathFinder
+
+    # PathFinder alone: the finder of stock_mxnet must not take this for an import of mxnet.
+    spec = PathFinder.find_spec("mxnet")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = os.path.join(folder, "libmxnet.so")
+        if os.path.exists(path):
+            return path
+    raise EngineUnavailable(
+        "No libmxnet.so: the mxnet wheel is not installed here. Add the gluon-lambda layer to the function, or run `make setup`"
+    )
+
+
+def strings(values: list[bytes]) -> Any:
+    """A C array of the strings."""
+    return (c_char_p * len(values))(*values)

@@ -1,0 +1,243 @@
+"""Every environment variable that the handler reads: name, type, default, help. Nothing else reads the environment.
+
+``docs/configuration.md`` and ``template.yaml`` are held against ``SETTINGS`` by a test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from gluon_lambda.errors import ConfigurationError
+
+# What a route uses as its first path segment, so no model may be called that: see http_app/routes.py.
+RESERVED_NAMES = frozenset(
+    {"predictions", "models", "invocations", "ping", "api-description", "docs", "redoc", "openapi.json"}
+)
+
+# Model-archiver's rule for names (mms-1.1: model-archiver/model_archiver/arg_parser.py).
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+
+class ModelSetting(NamedTuple):
+    """One model of ``GLUON_MODELS``: the name it is served under and the location's text."""
+
+    name: str
+    location: str
+
+
+class Setting(NamedTuple):
+    """One environment variable.
+
+    Attributes:
+        variable: Its name.
+        field: The attribute of ``Settings`` that it fills.
+        parse: Text to value; a ``ValueError`` says what form is accepted.
+        default: The text that counts where the variable is unset or empty.
+        help: One sentence for the documentation.
+    """
+
+    variable: str
+    field: str
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+
+
+def _models(text: str) -> tuple[ModelSetting, ...]:
+    models = tuple(_model(word) for word in text.split())
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"each name once, but {name!r} is there {names.count(name)} times")
+    return models
+
+
+def _model(word: str) -> ModelSetting:
+    name, equals, location = word.partition("=")
+    if not (equals and location):
+        raise ValueError(
+            f"name=location pairs separated by spaces, not {word!r} (a space inside a location is written %20)"
+        )
+    return ModelSetting(check_model_name(name), location)
+
+
+def check_model_name(name: str) -> str:
+    """Return ``name`` if a model may be served under it; raise ``ValueError`` saying why not otherwise."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"names of letters, digits, '_', '-' and '.', starting with a letter or digit, not {name!r}")
+    if name in RESERVED_NAMES:
+        raise ValueError(f"a name that no route uses; {name!r} is one of {', '.join(sorted(RESERVED_NAMES))}")
+    return name
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("a whole number, 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    number = _count(text)
+    if number == 0:
+        raise ValueError("a whole number, 1 or more")
+    return number
+
+
+def _optional_count(text: str) -> int | None:
+    return _positive(text) if text else None
+
+
+def _log_level(text: str) -> str:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    # Lambda's own spelling (AWS_LAMBDA_LOG_LEVEL) of two of them.
+    level = {"WARN": "WARNING", "FATAL": "CRITICAL", "TRACE": "DEBUG"}.get(text.upper(), text.upper())
+    if level not in levels:
+        raise ValueError(f"one of {', '.join(levels)}")
+    return level
+
+
+def _base_path(text: str) -> str:
+    if text and (not text.startswith("/") or text.endswith("/")):
+        raise ValueError("a path that starts with '/' and does not end with one, like /ml")
+    return text
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "GLUON_MODELS",
+        "models",
+        _models,
+        "",
+        "Models loaded in INIT: name=location pairs separated by spaces; a location is a path or "
+        "s3://bucket/key[?versionId=…], with an optional #sha256=…, percent-encoded where it holds a space, '#' or '?'.",
+    ),
+    Setting(
+        "GLUON_MODEL_STORE",
+        "model_store",
+        _text,
+        "",
+        "A folder or S3 prefix (s3://bucket/prefix/); any archive in it is loaded by name on first use.",
+    ),
+    Setting(
+        "GLUON_CACHE_DIR", "cache_folder", _text, "/tmp/gluon-lambda", "Where fetched and unpacked archives are kept."
+    ),
+    Setting(
+        "GLUON_MAX_ARCHIVE_BYTES",
+        "max_archive_bytes",
+        _positive,
+        str(4 << 30),
+        "Largest total size, unpacked, that an archive may have.",
+    ),
+    Setting(
+        "GLUON_RETRY_BROKEN_SECONDS",
+        "retry_broken_seconds",
+        _count,
+        "60",
+        "How long a model of GLUON_MODEL_STORE that failed to load is remembered as broken.",
+    ),
+    Setting(
+        "GLUON_THREADS",
+        "threads",
+        _optional_count,
+        "",
+        "Threads of the engine; unset: the whole vCPUs that the memory size gives, at least 1.",
+    ),
+    Setting("GLUON_BASE_PATH", "base_path", _base_path, "", "Path prefix of a custom domain's API mapping, like /ml."),
+    Setting(
+        "GLUON_CORS_ALLOW_ORIGIN",
+        "cors_allow_origin",
+        _text,
+        "",
+        "Access-Control-Allow-Origin of every answer; unset: no CORS headers.",
+    ),
+    Setting(
+        "GLUON_CORS_ALLOW_METHODS",
+        "cors_allow_methods",
+        _text,
+        "GET, POST, PUT, OPTIONS",
+        "Access-Control-Allow-Methods of answers to OPTIONS.",
+    ),
+    Setting(
+        "GLUON_CORS_ALLOW_HEADERS",
+        "cors_allow_headers",
+        _text,
+        "*",
+        "Access-Control-Allow-Headers of answers to OPTIONS.",
+    ),
+    Setting("GLUON_LOG_LEVEL", "log_level", _log_level, "INFO", "Lowest level of the log records written."),
+    Setting(
+        "GLUON_METRICS_NAMESPACE", "metrics_namespace", _text, "gluon-lambda", "CloudWatch namespace of the metrics."
+    ),
+    # Set by Lambda itself (AWS: "Defined runtime environment variables").
+    Setting("AWS_LAMBDA_FUNCTION_NAME", "function_name", _text, "local", "Set by Lambda; a dimension of the metrics."),
+    Setting(
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "memory_megabytes",
+        _optional_count,
+        "",
+        "Set by Lambda; decides the engine's threads and when models are evicted.",
+    ),
+    Setting(
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "initialization_type",
+        _text,
+        "on-demand",
+        "Set by Lambda: on-demand, provisioned-concurrency or snap-start.",
+    ),
+)
+
+
+class Settings(NamedTuple):
+    """The configuration, read once; one attribute for each entry of ``SETTINGS``."""
+
+    models: tuple[ModelSetting, ...]
+    model_store: str
+    cache_folder: str
+    max_archive_bytes: int
+    retry_broken_seconds: int
+    threads: int | None
+    base_path: str
+    cors_allow_origin: str
+    cors_allow_methods: str
+    cors_allow_headers: str
+    log_level: str
+    metrics_namespace: str
+    function_name: str
+    memory_megabytes: int | None
+    initialization_type: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every setting from ``environ``.
+
+        Raises:
+            ConfigurationError: A value is not accepted, a variable starting with ``GLUON_`` is unknown, or no model is configured.
+        """
+        _refuse_unknown(environ)
+        settings = cls(**{setting.field: _read(setting, environ) for setting in SETTINGS})
+        if not settings.models and not settings.model_store:
+            raise ConfigurationError(
+                "No model is configured: set GLUON_MODELS=name=location, or GLUON_MODEL_STORE=folder or s3:// prefix"
+            )
+        return settings
+
+
+def _read(setting: Setting, environ: Mapping[str, str]) -> Any:
+    text = environ.get(setting.variable, "").strip() or setting.default
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{setting.variable} has the value {text!r}. Accepted: {error}") from error
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {setting.variable for setting in SETTINGS}
+    unknown = sorted(name for name in environ if name.startswith("GLUON_") and name not in known)
+    if unknown:
+        raise ConfigurationError(f"{', '.join(unknown)}: no such setting. Known: {', '.join(sorted(known))}")

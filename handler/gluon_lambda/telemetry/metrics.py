@@ -1,0 +1,84 @@
+"""CloudWatch metrics in the Embedded Metric Format: a log line that CloudWatch reads metrics out of; no AWS call, no thread.
+
+Format: AWS, "Specification: Embedded metric format". Names are MMS's where MMS has one (mms-1.1: docs/metrics.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from gluon_lambda.telemetry.output import Output, Record
+from gluon_lambda.types import Pairs, Prediction
+
+_PHASE_METRICS = {
+    "preprocess": "PreprocessTime",
+    "inference": "InferenceTime",
+    "postprocess": "PostprocessTime",
+    "handle": "HandlerTime",
+}
+# AWS: "A MetricDefinition array … must not have more than 100", "no more than 30 dimensions".
+_MOST_METRICS = 100
+
+
+class Metric(NamedTuple):
+    """One value: name, value, and CloudWatch's name of its unit."""
+
+    name: str
+    value: float
+    unit: str
+
+
+class Metrics:
+    """Writes metrics of one function to stdout."""
+
+    def __init__(self, output: Output, *, namespace: str, function_name: str) -> None:
+        """Write to ``output`` under ``namespace``, with the function's name as a dimension."""
+        self._output = output
+        self._namespace = namespace
+        self._function_name = function_name
+
+    def request(self, metrics: Sequence[Metric], *, model: str, fields: Record) -> None:
+        """Write the record of one request: its metrics, by function and by model, and ``fields`` beside them."""
+        dimensions = {"FunctionName": self._function_name} | ({"ModelName": model} if model else {})
+        self._output.write(self._line(metrics, dimensions) | fields)
+
+    def init_phases(self, phases: Mapping[str, float]) -> None:
+        """Write ``InitDuration`` in milliseconds, one line a phase."""
+        for phase, milliseconds in phases.items():
+            dimensions = {"FunctionName": self._function_name, "Phase": phase}
+            self._output.write(self._line([Metric("InitDuration", round(milliseconds, 3), "Milliseconds")], dimensions))
+
+    def service(self, prediction: Prediction, *, model: str) -> None:
+        """Write what the model's own code counted; one line for each set of dimensions that it gave."""
+        grouped: dict[Pairs, list[Metric]] = {}
+        for name, value, unit, dimensions in prediction.metrics:
+            grouped.setdefault(dimensions, []).append(Metric(name, value, unit))
+        for own, metrics in grouped.items():
+            named = {"FunctionName": self._function_name, "ModelName": model} | dict(own)
+            for start in range(0, len(metrics), _MOST_METRICS):
+                self._output.write(self._line(metrics[start : start + _MOST_METRICS], named))
+
+    def _line(self, metrics: Sequence[Metric], dimensions: Mapping[str, str]) -> Record:
+        definition = {
+            "Namespace": self._namespace,
+            "Dimensions": [list(dimensions)],
+            "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in metrics],
+        }
+        return {
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
+            **dimensions,
+            **{metric.name: metric.value for metric in metrics},
+        }
+
+
+def request_metrics(status: int, milliseconds: float, prediction: Prediction | None) -> list[Metric]:
+    """The metrics of one request: the count by status class, and where it was a prediction its time and that of its phases."""
+    counted = [Metric(f"Requests{status // 100}XX", 1, "Count")]
+    if prediction is None:
+        return counted
+    phases = [(_PHASE_METRICS[name], value) for name, value in prediction.phases if name in _PHASE_METRICS]
+    return counted + [
+        Metric(name, round(value, 3), "Milliseconds") for name, value in (("PredictionTime", milliseconds), *phases)
+    ]
