@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 PACKAGES = ("awslambdaric", "boto3", "fastapi", "mangum", "mxnet", "numpy", "pillow")
@@ -37,6 +38,24 @@ def field_of(path: Path, name: str) -> str:
         if key.strip() == name:
             return value.strip()
     return "unknown"
+
+
+def busy_share(seconds: float) -> float:
+    """The share of all CPUs' time that is in use during the next ``seconds``, in which the caller does nothing.
+
+    Two threads on a machine with one CPU free are slower than one: figures from a busy machine compare nothing.
+    """
+    idle_before, total_before = cpu_ticks(Path("/proc/stat").read_text(encoding="ascii"))
+    time.sleep(seconds)
+    idle, total = cpu_ticks(Path("/proc/stat").read_text(encoding="ascii"))
+    return 1 - (idle - idle_before) / max(1, total - total_before)
+
+
+def cpu_ticks(stat: str) -> tuple[int, int]:
+    """Idle (I/O wait included) and total ticks out of the text of ``/proc/stat``; see proc(5)."""
+    # guest and guest_nice, behind the first eight, are counted in user and nice already.
+    ticks = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def versions_of(python: Path) -> dict[str, str]:

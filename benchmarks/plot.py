@@ -21,25 +21,37 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     figure, (cold, warm) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(3, 2))
     draw_cold(cold, result["contenders"])
     draw_warm(warm, result["contenders"])
+    figure.legend(*legend_entries(cold), loc="outside lower center", ncols=6, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
 def draw_cold(axes: Axes, contenders: Mapping[str, Any]) -> None:
-    """One stacked bar a contender: medians of the phases."""
-    phases = dict.fromkeys(name for result in contenders.values() for name in result["phases_ms"])
-    colors = plt.get_cmap("tab20")
-    left = dict.fromkeys(contenders, 0.0)
-    for number, phase in enumerate(sorted(phases, key=lambda name: name == "first invocation")):
-        widths = {name: result["phases_ms"].get(phase, 0.0) for name, result in contenders.items()}
-        axes.barh(list(widths), list(widths.values()), left=list(left.values()), label=phase, color=colors(number % 20))
-        left = {name: left[name] + width for name, width in widths.items()}
-    for name, result in contenders.items():
-        axes.text(left[name], name, f" {result['cold_ms']['median']:.0f} ms", va="center")
+    """One stacked bar a contender: medians of its phases, in the order in which it went through them."""
+    names = dict.fromkeys(phase for result in contenders.values() for phase in result["phases_ms"])
+    colors = {phase: plt.get_cmap("tab20")(number % 20) for number, phase in enumerate(names)}
+    for position, (name, result) in enumerate(contenders.items()):
+        end = draw_bar(axes, name, result["phases_ms"], colors)
+        axes.text(end, position, f" {result['cold_ms']['median']:.0f} ms", va="center")
     axes.invert_yaxis()
-    axes.margins(x=0.1)
+    axes.margins(x=0.12)
     axes.set(title="cold start to first answer, where it goes", xlabel="ms (medians)")
-    axes.legend(fontsize="small", loc="lower right")
+
+
+def draw_bar(axes: Axes, name: str, phases: Mapping[str, float], colors: Mapping[str, Any]) -> float:
+    """One contender's bar; returns where it ends, in ms."""
+    end = 0.0
+    for phase, duration in phases.items():
+        axes.barh(name, duration, left=end, color=colors[phase], label=phase)
+        end += duration
+    return end
+
+
+def legend_entries(axes: Axes) -> tuple[list[Any], list[str]]:
+    """Each phase once, whoever went through it."""
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    return list(unique.values()), list(unique)
 
 
 def draw_warm(axes: Axes, contenders: Mapping[str, Any]) -> None:

@@ -12,6 +12,8 @@ from benchmarks.measure import Series
 # Against whom the others are compared, where they take part.
 YARDSTICKS = ("naive", "floor")
 SCHEMA = 1
+# More CPU time than this in other hands before or after, and the figures say little.
+BUSY = 0.1
 
 
 class Quantity(NamedTuple):
@@ -94,10 +96,19 @@ def table(result: Mapping[str, Any]) -> str:
 def heading(result: Mapping[str, Any]) -> str:
     """What was measured, and where."""
     machine, settings = result["machine"], result["settings"]
-    return (
+    return busy_warning(machine["busy_with_other_work"]) + (
         f"mobilenet1.0 (seeded weights), 38 kB JPEG, HTTP API event, through awslambdaric; bytecode compiled for all\n"
         f"{machine['processor']}, {machine['cpus']} CPUs; cold {settings['cold']} rounds, warm {settings['warm']} rounds\n"
         f"ratios: median over median, in brackets where it lies with 95 %"
+    )
+
+
+def busy_warning(share: float) -> str:
+    """What to think of figures from a machine that had other work; empty where it had none."""
+    if share <= BUSY:
+        return ""
+    return (
+        f"NOT TO BE RELIED ON: {share:.0%} of this machine's CPU time went to other work. Run it again when idle.\n\n"
     )
 
 

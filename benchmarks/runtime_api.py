@@ -11,6 +11,7 @@ import socket
 import socketserver
 import threading
 import time
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 NEXT = "/2018-06-01/runtime/invocation/next"
@@ -151,8 +152,9 @@ class _Connection(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        """Answer call after call."""
-        while (call := read_call(self.rfile)) is not None:
-            if not (response := self.server.api.answer(call)):
-                return
-            self.wfile.write(response)
+        """Answer call after call, until the runtime's process ends or is ended."""
+        with suppress(ConnectionError):
+            while (call := read_call(self.rfile)) is not None:
+                if not (response := self.server.api.answer(call)):
+                    return
+                self.wfile.write(response)

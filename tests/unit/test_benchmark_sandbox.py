@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contenders import Contender
+from benchmarks.machine import cpu_ticks
 from benchmarks.measure import Lambda, measure, turns
 from benchmarks.report import table, to_result
 from benchmarks.runtime_api import read_call
 from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_phases
 
+MACHINE = {"processor": "x", "cpus": 2, "busy_with_other_work": 0.01}
 HANDLER = """
 import json, time
 print("loading")
@@ -110,7 +112,7 @@ def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path)
     quick = contender(tmp_path, HANDLER.replace('event["sleep"]', "0.001"), name="floor")
     slow = contender(tmp_path, HANDLER.replace('event["sleep"]', "0.03"), name="naive")
     measured = measure(Lambda(b"{}", "", tmp_path), [quick, slow], cold=2, warm=4, say=lambda _: None)
-    result = to_result(measured, {"machine": {"processor": "x", "cpus": 2}, "settings": {"cold": 2, "warm": 4}})
+    result = to_result(measured, {"machine": MACHINE, "settings": {"cold": 2, "warm": 4}})
     warm = result["contenders"]["floor"]["warm_ms"]
     assert len(warm["values"]) == 4
     assert warm["ratios"]["naive"]["value"] < 0.7
@@ -122,3 +124,13 @@ def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path)
         "first invocation",
     ]
     assert "naive" in table(result)
+    assert "NOT TO BE RELIED ON" not in table(result)
+
+
+def test_figures_from_a_busy_machine_are_marked() -> None:
+    facts = {"machine": MACHINE | {"busy_with_other_work": 0.4}, "settings": {"cold": 1, "warm": 1}}
+    assert table(to_result({}, facts)).startswith("NOT TO BE RELIED ON: 40%")
+
+
+def test_waiting_for_disks_counts_as_idle_and_guests_count_once() -> None:
+    assert cpu_ticks("cpu  1 2 4 100 8 16 32 64 1 2\ncpu0 9 9 9 9 9 9 9 9 9 9\n") == (108, 227)
