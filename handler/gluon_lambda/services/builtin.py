@@ -1,0 +1,133 @@
+"""The services of archives without code of their own: an exported net, and a ``signature.json`` that says the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gluon_lambda.archive_store.manifest import FORM_0_4
+from gluon_lambda.errors import InferenceError, InputMismatch, ServiceLoadError, SignatureInvalid
+from gluon_lambda.services import labels
+from gluon_lambda.services.base import Timings, enveloped, run_phase
+from gluon_lambda.services.exported_net import load_net, require_signature
+from gluon_lambda.types import Prediction
+
+if TYPE_CHECKING:
+    from gluon_lambda.archive_store.archive import Archive
+    from gluon_lambda.archive_store.signature import Signature
+    from gluon_lambda.services.inputs import Inputs
+    from gluon_lambda.services.labels import AnswerSteps
+    from gluon_lambda.types import Array, Payload, Predictor, PredictorFactory
+
+    Reader = Callable[[Payload], Inputs]
+    Shapes = dict[str, tuple[int, ...]]
+
+
+class BuiltinService:
+    """Answers requests with an exported net (``types.Service``)."""
+
+    def __init__(self, net: Predictor, read: Reader, steps: tuple[AnswerSteps, ...], *, form: str) -> None:
+        """Take the net and what stands before and behind it.
+
+        Args:
+            net: Arrays in, arrays out.
+            read: Makes the arrays of a request.
+            steps: What is done to each output.
+            form: The archive's form, which the answer's envelope follows.
+        """
+        self._net = net
+        self._read = read
+        self._steps = steps
+        self._form = form
+
+    def predict(self, payload: Payload) -> Prediction:
+        """Answer one request; see ``types.Service``."""
+        timings: Timings = []
+        inputs = run_phase("preprocess", timings, self._read, payload)
+        outputs = run_phase("inference", timings, self._net.predict, inputs.arrays)
+        value = run_phase("postprocess", timings, labels.answer, outputs, self._steps, inputs.batch)
+        return Prediction(enveloped(value, form=self._form), phases=tuple(timings))
+
+    def close(self) -> None:
+        """Release the net."""
+        self._net.close()
+
+
+def load(archive: Archive, make_predictor: PredictorFactory) -> BuiltinService:
+    """Load the built-in service that the archive's signature asks for, and run the net once.
+
+    Args:
+        archive: An opened archive with an exported net and a signature.
+        make_predictor: Builds the predictor.
+
+    Raises:
+        SignatureInvalid: The signature is missing, malformed, or does not fit the net or the labels.
+        ServiceLoadError: The net fails on an input of the declared shape.
+        ArchiveError: Symbol or parameters are at fault.
+    """
+    where = f"Archive {archive.name}: {archive.manifest.signature or 'signature.json'}"
+    signature = require_signature(archive)
+    read, shapes = _reader(signature, first_wins=archive.manifest.form == FORM_0_4, where=where)
+    read_labels = partial(_labels, archive, where=where)
+    steps = tuple(labels.parse_steps(declared, read_labels, where=where) for declared in signature.outputs)
+    net = load_net(archive, make_predictor)
+    with ExitStack() as on_failure:
+        on_failure.callback(net.close)
+        steps = _fitted(steps, _first_outputs(net, signature, shapes, where=where), where=where)
+        on_failure.pop_all()
+    return BuiltinService(net, read, steps, form=archive.manifest.form)
+
+
+def _reader(signature: Signature, *, first_wins: bool, where: str) -> tuple[Reader, Shapes]:
+    """What reads the requests, and the shapes of the smallest request: each kind is loaded only where it is met."""
+    if signature.input_type.startswith("image/"):
+        from gluon_lambda.services import builtin_image
+
+        steps = builtin_image.parse_inputs(signature, where=where)
+        reader = partial(builtin_image.read_inputs, inputs=steps, first_wins=first_wins)
+        return reader, {each.name: each.shape for each in steps}
+    if signature.input_type == "application/json":
+        from gluon_lambda.services import builtin_tensor
+
+        tensors = partial(builtin_tensor.read_inputs, inputs=signature.inputs, first_wins=first_wins)
+        return tensors, {each.name: (each.shape[0] or 1, *each.shape[1:]) for each in signature.inputs if each.shape}
+    raise SignatureInvalid(f"{where}: input_type is {signature.input_type!r}. Accepted: image/jpeg, application/json.")
+
+
+def _first_outputs(net: Predictor, signature: Signature, shapes: Shapes, *, where: str) -> list[Array] | None:
+    """What the net makes of zeros: warms it up, and shows its outputs. None where the declared sizes are open."""
+    if not all(size for shape in shapes.values() for size in shape):
+        return None
+    zeros = {each.name: np.zeros(shapes.get(each.name, ()), each.dtype) for each in signature.inputs}
+    try:
+        return net.predict(zeros)
+    except InputMismatch as error:
+        raise SignatureInvalid(f"{where} declares what the net does not take: {error}") from error
+    except InferenceError as error:
+        raise ServiceLoadError(f"{where}: the net fails on zeros of the declared shapes: {error}") from error
+
+
+def _fitted(steps: tuple[AnswerSteps, ...], outputs: list[Array] | None, *, where: str) -> tuple[AnswerSteps, ...]:
+    if outputs is None and not steps:
+        raise SignatureInvalid(f"{where}: the inputs' sizes are open, so outputs must be declared; there are none.")
+    if outputs is None:
+        return steps
+    steps = steps or tuple(labels.AnswerSteps(f"output{at}") for at in range(len(outputs)))
+    if len(steps) != len(outputs):
+        raise SignatureInvalid(f"{where} declares {len(steps)} outputs, and the net has {len(outputs)}.")
+    for output, each in zip(outputs, steps, strict=True):
+        labels.check_labels(each, output[:1].size if output.ndim else 1, where=where)
+    return steps
+
+
+def _labels(archive: Archive, file: str, *, where: str) -> tuple[str, ...]:
+    if file not in archive.members:
+        raise SignatureInvalid(f"{where} names the labels {file!r}, which the archive does not have.")
+    if file == labels.SYNSET:
+        return archive.labels
+    text = archive.read(file).decode("utf-8-sig", errors="replace")
+    return tuple(line.strip() for line in text.rstrip().split("\n"))

@@ -1,0 +1,49 @@
+"""Requests to a net that takes numbers: nested lists in JSON, or ``.npy`` files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gluon_lambda.errors import InputMismatch, UnsupportedMediaType
+from gluon_lambda.services import tensors
+from gluon_lambda.services.inputs import Inputs, is_json, json_value, parts_by_input
+
+if TYPE_CHECKING:
+    from gluon_lambda.archive_store.signature import InputDeclaration
+    from gluon_lambda.types import Array, Part, Payload
+
+ACCEPTED = f"application/json, or {tensors.NPY_TYPE}"
+
+
+def read_inputs(payload: Payload, inputs: tuple[InputDeclaration, ...], *, first_wins: bool) -> Inputs:
+    """Each input's numbers as an array of the declared dtype and shape.
+
+    Raises:
+        RequestError: An input is missing, is not numbers, or does not fit; names it.
+    """
+    parts = parts_by_input(payload, [declared.name for declared in inputs], first_wins=first_wins)
+    arrays = {declared.name: tensor(parts[declared.name], declared) for declared in inputs}
+    batches = {declared.name: tensors.is_batch(arrays[declared.name], declared) for declared in inputs}
+    if len(set(batches.values())) > 1:
+        single = next(name for name, batched in batches.items() if not batched)
+        raise InputMismatch(
+            f"Input {single!r} is one example, and others are batches; give all of them the batch axis, or none."
+        )
+    if not any(batches.values()):
+        return Inputs({name: array[None] for name, array in arrays.items()}, None)
+    return Inputs(arrays, len(arrays[inputs[0].name]))
+
+
+def tensor(part: Part, declared: InputDeclaration) -> Array:
+    """The numbers in a part.
+
+    Raises:
+        UnsupportedMediaType: The part says that it is neither JSON nor ``.npy``.
+        MalformedBody: It is not what it says.
+        InputMismatch: It is not what the input takes.
+    """
+    if part.content_type == tensors.NPY_TYPE or (part.filename or "").endswith(".npy"):
+        return tensors.from_npy(bytes(part.value), declared)
+    if not is_json(part) and part.content_type not in ("", "text/plain"):
+        raise UnsupportedMediaType(f"Input {declared.name!r} came as {part.content_type}; accepted: {ACCEPTED}.")
+    return tensors.from_json(json_value(part), declared)
