@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from gluon_lambda.archive_store.location import Location, child_location
+from gluon_lambda.archive_store.manifest import MANIFEST_0_4, MANIFEST_1_X
 from gluon_lambda.archive_store.s3 import ClientFactory, S3Client, make_s3_client, s3_errors
 from gluon_lambda.errors import ArchiveNotFound, ConfigurationError
 
@@ -70,14 +71,19 @@ class FolderStore:
         return names_of(self._entries())
 
     def _entries(self) -> list[str]:
-        """The folder's archives, as file names; a folder's ends with ``/``."""
+        """The names of the files, and those of the folders that hold a manifest, which end with ``/``."""
         try:
             with os.scandir(self._location.path) as entries:
-                return [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+                found = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
         except OSError as error:
             raise ArchiveNotFound(
                 f"{self._location.text}: the store cannot be listed: {error.strerror}. Check GLUON_MODEL_STORE."
             ) from error
+        return [name for name in found if not name.endswith("/") or self._has_manifest(name)]
+
+    def _has_manifest(self, folder: str) -> bool:
+        path = os.path.join(self._location.path, folder)
+        return any(os.path.isfile(os.path.join(path, manifest)) for manifest in (MANIFEST_0_4, MANIFEST_1_X))
 
 
 class S3Store:
