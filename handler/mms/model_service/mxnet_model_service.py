@@ -136,7 +136,9 @@ class GluonImperativeBaseService(_MXNetService):
             self._load_parameters(os.path.join(model_dir, self.param_filename))
 
     def _load_parameters(self, path: str) -> None:
-        has_values = any(parameter._data is not None for parameter in self.net.collect_params().values())
+        parameters = self.net.collect_params().values()
+        # The second: initialised, with its shape left open until the first forward pass.
+        has_values = any(each._data is not None or each._deferred_init for each in parameters)
         try:
             self.net.load_parameters(path, ctx=self.ctx)
         except _NOT_LOADED as error:
