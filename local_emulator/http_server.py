@@ -38,6 +38,7 @@ class HttpRequest(NamedTuple):
         headers: Name and value pairs in order, repeats kept, names as sent.
         body: Bytes; chunks joined.
         client: The peer's address.
+        port: The port that the request came in by.
         protocol: ``HTTP/1.0`` or ``HTTP/1.1``.
     """
 
@@ -46,6 +47,7 @@ class HttpRequest(NamedTuple):
     headers: Pairs
     body: bytes
     client: str
+    port: int
     protocol: str = "HTTP/1.1"
 
     def header(self, name: str, default: str = "") -> str:
@@ -157,7 +159,7 @@ def body_length(head: RequestHead) -> int | None:
     if codings:
         _check_chunked(codings, also_length=bool(lengths))
         return None
-    if len(set(lengths)) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
+    if len(set(lengths)) > 1 or not all(re.fullmatch("[0-9]{1,18}", length) for length in lengths):
         raise ProtocolError(HTTPStatus.BAD_REQUEST)
     return int(lengths[0]) if lengths else 0
 
@@ -260,13 +262,15 @@ class _Connection(socketserver.StreamRequestHandler):
         head = read_head(self.rfile)
         if head is None:
             return False
-        request = HttpRequest(
-            head.method, head.target, head.headers, self._body(head), self.client_address[0], head.protocol
-        )
+        request = self._request(head)
         keep_alive = _keeps_alive(head)
         response = self._answer(request)
         self.wfile.write(render(response, head_only=head.method == "HEAD", keep_alive=keep_alive))
         return keep_alive
+
+    def _request(self, head: RequestHead) -> HttpRequest:
+        body, client, port = self._body(head), str(self.client_address[0]), self.server.port
+        return HttpRequest(head.method, head.target, head.headers, body, client, port, head.protocol)
 
     def _body(self, head: RequestHead) -> bytes:
         if head.protocol == "HTTP/1.1" and not head.values("host"):

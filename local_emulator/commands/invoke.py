@@ -8,7 +8,7 @@ import os
 import sys
 import uuid
 
-from local_emulator.commands.interrupts import raise_on_signals, undisturbed
+from local_emulator.commands.interrupts import in_thread, raise_on_signals, undisturbed
 from local_emulator.commands.options import configure, prepare
 from local_emulator.errors import UsageError
 from local_emulator.front_ends.tracing import trace_id
@@ -23,9 +23,10 @@ def invoke(options: argparse.Namespace) -> int:
     """
     event = _read_event(options.event)
     function = prepare(configure(options, os.environ), template=options.template)
+    invocation = Invocation(str(uuid.uuid4()), event, trace_id())
     raise_on_signals()
     try:
-        outcome = function.invoke(Invocation(str(uuid.uuid4()), event, trace_id()))
+        outcome = in_thread(lambda: function.invoke(invocation)).result()
     except KeyboardInterrupt:
         return 130
     finally:

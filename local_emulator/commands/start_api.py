@@ -9,7 +9,7 @@ import sys
 import threading
 
 from local_emulator.commands.example import Example, curl_line, file_example, send, text_example
-from local_emulator.commands.interrupts import raise_on_signals, undisturbed
+from local_emulator.commands.interrupts import in_thread, raise_on_signals, undisturbed
 from local_emulator.commands.options import configure, prepare
 from local_emulator.front_ends import http_api, invoke_api
 from local_emulator.function import Function
@@ -18,6 +18,9 @@ from local_emulator.sandbox.sandbox import InitFailure
 
 # API Gateway closes a connection on which nothing comes for so long.
 _IDLE_SECONDS = 60.0
+
+# Beyond Lambda's 6 MB, so that each front end can refuse what is too large in its own words.
+_MAX_BODY_BYTES = 32 << 20
 
 
 def start_api(options: argparse.Namespace) -> int:
@@ -28,10 +31,10 @@ def start_api(options: argparse.Namespace) -> int:
     """
     examples = [*map(file_example, options.example), *map(text_example, options.example_text)]
     function = prepare(configure(options, os.environ), template=options.template)
-    server = HttpServer(options.host, options.port, _service(function, options.port))
+    server = HttpServer(options.host, options.port, _service(function))
     raise_on_signals()
     try:
-        _serve(server, function, examples, options.host)
+        in_thread(lambda: _serve(server, function, examples, options.host)).result()
     except KeyboardInterrupt:
         print("Ending.", file=sys.stderr)
     finally:
@@ -41,13 +44,13 @@ def start_api(options: argparse.Namespace) -> int:
     return 0
 
 
-def _service(function: Function, port: int) -> Service:
+def _service(function: Function) -> Service:
     def answer(request: HttpRequest) -> HttpResponse:
         if invoke_api.matches(request):
             return invoke_api.answer(request, function)
-        return http_api.answer(request, function.invoke, port=port, log=_log)
+        return http_api.answer(request, function.invoke, log=_log)
 
-    return Service(answer, http_api.refuse, http_api.MAX_BODY_BYTES, _IDLE_SECONDS)
+    return Service(answer, http_api.refuse, _MAX_BODY_BYTES, _IDLE_SECONDS)
 
 
 def _log(line: str) -> None:

@@ -19,21 +19,17 @@ from local_emulator.front_ends.http_api_response import (
 from local_emulator.http_server import HttpRequest, HttpResponse
 from local_emulator.records import MAX_REQUEST_BYTES, Invocation, Outcome
 
-#: An HTTP API's own limit of a request's body (AWS: "Quotas for HTTP API").
-MAX_BODY_BYTES = 10 * 1024 * 1024
-
 Invoke = Callable[[Invocation], Outcome]
 
 
-def answer(request: HttpRequest, invoke: Invoke, *, port: int, log: Callable[[str], None]) -> HttpResponse:
+def answer(request: HttpRequest, invoke: Invoke, *, log: Callable[[str], None]) -> HttpResponse:
     """Answer one request of a client.
 
     Args:
         invoke: The function behind the ``$default`` route.
-        port: The port that the request came in by.
         log: Takes a line about what API Gateway would not tell the client.
     """
-    came = arrival(port)
+    came = arrival()
     return with_request_id(_answer(to_event(request, came), invoke, log), came.request_id)
 
 

@@ -35,28 +35,26 @@ _TEXT_TYPES = frozenset({"application/json", "application/javascript", "applicat
 
 
 class Arrival(NamedTuple):
-    """When and where a request came in.
+    """When a request came in, and as which one.
 
     Attributes:
         request_id: API Gateway's id of the request, not Lambda's.
         epoch_ms: Milliseconds since 1970.
-        port: The port that the front end listens on.
     """
 
     request_id: str
     epoch_ms: int
-    port: int
 
 
-def arrival(port: int) -> Arrival:
+def arrival() -> Arrival:
     """A request comes in now: a fresh id in API Gateway's form, and the time."""
-    return Arrival(base64.b64encode(secrets.token_bytes(11)).decode(), time.time_ns() // 1_000_000, port)
+    return Arrival(base64.b64encode(secrets.token_bytes(11)).decode(), time.time_ns() // 1_000_000)
 
 
 def to_event(request: HttpRequest, came: Arrival) -> dict[str, Any]:
     """The event for ``request``, on the ``$default`` route and stage."""
     path, _, query = request.target.partition("#")[0].partition("?")
-    headers = _headers(request, came)
+    headers = _headers(request)
     return {
         "version": "2.0",
         "routeKey": "$default",
@@ -70,7 +68,7 @@ def to_event(request: HttpRequest, came: Arrival) -> dict[str, Any]:
     }
 
 
-def _headers(request: HttpRequest, came: Arrival) -> dict[str, str]:
+def _headers(request: HttpRequest) -> dict[str, str]:
     kept = [(name.lower(), value) for name, value in request.headers if name.lower() not in _HOP_BY_HOP | {"cookie"}]
     headers = _joined(kept)
     forwarded = [*filter(None, [headers.get("x-forwarded-for")]), request.client]
@@ -81,7 +79,7 @@ def _headers(request: HttpRequest, came: Arrival) -> dict[str, str]:
                 "content-length": str(len(request.body)),
                 "x-amzn-trace-id": trace_id(headers.get("x-amzn-trace-id", "")),
                 "x-forwarded-for": ", ".join(forwarded),
-                "x-forwarded-port": str(came.port),
+                "x-forwarded-port": str(request.port),
                 "x-forwarded-proto": "http",
             }.items()
         )

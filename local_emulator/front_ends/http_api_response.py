@@ -40,13 +40,17 @@ def to_response(outcome: Outcome) -> HttpResponse:
         return message(HTTPStatus.SERVICE_UNAVAILABLE, "Service Unavailable")
     if outcome.ending is not Ending.SUCCESS:
         return internal_server_error()
+    return _from_payload(outcome.payload)
+
+
+def _from_payload(payload: bytes) -> HttpResponse:
     try:
-        answer = json.loads(outcome.payload)
+        answer = json.loads(payload)
     except ValueError as error:
         raise MalformedResponse(f"the function's answer is not JSON: {error}") from error
     if isinstance(answer, dict) and "statusCode" in answer:
         return _explicit(answer)
-    return HttpResponse(HTTPStatus.OK, _JSON, answer.encode() if isinstance(answer, str) else outcome.payload)
+    return HttpResponse(HTTPStatus.OK, _JSON, _encoded(answer) if isinstance(answer, str) else payload)
 
 
 def internal_server_error() -> HttpResponse:
@@ -80,7 +84,7 @@ def _headers(headers: Any) -> Iterator[tuple[str, str]]:
 
 
 def _header(name: str, value: str) -> tuple[str, str]:
-    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name) or re.search(r"[\r\n\0]", value):
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name) or re.search(r"[\r\n\0\ud800-\udfff]", value):
         raise MalformedResponse(f"header {name!r} holds a character that HTTP does not allow")
     return name, value
 
@@ -99,11 +103,18 @@ def _body(answer: dict[str, Any]) -> bytes:
     if not isinstance(body, str):
         raise MalformedResponse(f"body is a {type(body).__name__}, not a string")
     if not answer.get("isBase64Encoded"):
-        return body.encode()
+        return _encoded(body)
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise MalformedResponse(f"isBase64Encoded is true and body is not base64: {error}") from error
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedResponse(f"the body holds half of a surrogate pair: {error}") from error
 
 
 def with_request_id(response: HttpResponse, request_id: str) -> HttpResponse:
