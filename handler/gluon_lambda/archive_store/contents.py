@@ -104,6 +104,7 @@ class ZipContents:
     def close(self) -> None:
         """Give file and leases up. The map itself goes with the last buffer that is taken from it."""
         self._view = memoryview(b"")
+        self._members = {}
         close_all(self._leases)
 
 
@@ -140,6 +141,7 @@ class FolderContents:
 
     def close(self) -> None:
         """Give the leases up."""
+        self._files = {}
         close_all(self._leases)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
 
+# What tarfile lets out of its parser beside its own errors when a header is garbled.
+GARBLED = (ValueError, LookupError, OverflowError, RecursionError)
+
 # Where members lie until all names are known; no member can have this name, since \n is refused.
 STAGING = ".unpacking\n"
 
@@ -72,7 +75,7 @@ def unpack_tar(path: str, target: str, *, where: str, limits: Limits) -> None:
                 stored = stage_members(archive, staging, where=where, limits=limits)
             while guarded.read(CHUNK_BYTES):  # up to gzip's own checksum
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, *GARBLED) as error:
         raise ArchiveCorrupt(
             f"{where}: the tar.gz is damaged or cut short: {error}. Fetch or pack it again."
         ) from error
