@@ -15,7 +15,7 @@ import ast
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gluon_lambda.errors import InputMismatch, MalformedBody
@@ -41,7 +41,7 @@ def read_inputs(payload: Payload, names: Sequence[str], input_type: str) -> list
         InputMismatch: An input is missing, or is not what the signature says.
         MalformedBody: The body says that it is JSON, and is not.
     """
-    parts = {part.name: part for part in reversed(payload.parts)}
+    parts = {part.name: part for part in reversed(payload.parts) if not _is_empty_body(part)}
     body = parts.get(_BODY)
     if body is not None and not any(name in parts for name in names):
         parts = _parts_of_body(body, names)
@@ -82,21 +82,25 @@ def _parse_json(text: str, name: str) -> Any:
         ) from error
 
 
-def _missing(name: str, input_type: str, payload: Payload) -> Part:
-    came = ", ".join(dict.fromkeys(part.name for part in payload.parts)) or "nothing"
+def _missing(name: str, input_type: str, *, came: Iterable[str]) -> Part:
     raise InputMismatch(
-        f"This end point expects an input called {name} ({input_type}), as a form field or file of that name; {came} came."
+        f"This end point expects an input called {name} ({input_type}), as a form field or file of that name; "
+        f"{', '.join(came) or 'nothing'} came."
     )
+
+
+def _is_empty_body(part: Part) -> bool:
+    return part.name == _BODY and part.value == b""
 
 
 def _parts_of_body(body: Part, names: Sequence[str]) -> dict[str, Part]:
     """The inputs out of a body that is not a form: by name from a JSON object, or the whole of it for the only input."""
     if body.content_type != JSON and isinstance(body.value, (bytes, bytearray)):
-        return {names[0]: _raw_part(body, names[0])} if len(names) == 1 else {}
+        return {names[0]: _raw_part(body, names[0])} if len(names) == 1 else {_BODY: body}
     value = _json_body(body.value) if isinstance(body.value, (bytes, bytearray)) else body.value
-    if isinstance(value, dict) and any(name in value for name in names):
+    if isinstance(value, dict) and "b64" not in value:
         return {name: Part(name, item) for name, item in value.items()}
-    return {names[0]: Part(names[0], value)} if len(names) == 1 else {}
+    return {names[0]: Part(names[0], value)} if len(names) == 1 else {_BODY: body}
 
 
 def _raw_part(body: Part, name: str) -> Part:
