@@ -46,7 +46,7 @@ def read_inputs(payload: Payload, names: Sequence[str], input_type: str) -> list
     if body is not None and not any(name in parts for name in names):
         parts = _parts_of_body(body, names)
     read = _read_image if input_type == JPEG else _read_list
-    return [read(parts[name] if name in parts else _missing(name, input_type, payload)) for name in names]
+    return [read(parts[name] if name in parts else _missing(name, input_type, came=parts)) for name in names]
 
 
 def parse_list(text: str, *, name: str) -> list[Any]:
