@@ -170,7 +170,8 @@ def test_an_object_that_is_not_the_pinned_one_is_refused_and_not_kept(s3: Any, c
 
 
 @pytest.mark.parametrize(
-    "content", [b"text", b"", FIRST[:-30], zip_bytes({"a": b""}), tar_bytes({"a": b"", "b/../c": b""})]
+    "content",
+    [b"text", b"", FIRST[:-30], zip_bytes({"a": b""}), tar_bytes({"a": b"", "b/../c": b""}), tar_bytes({"a": b""})],
 )
 def test_a_bad_archive_does_not_stay_in_the_cache(s3: Any, client: Recorder, cache: Cache, content: bytes) -> None:
     put(s3, content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 
 from gluon_lambda.archive_store.cache import Cache, discard
 from gluon_lambda.archive_store.contents import Contents, FolderContents, ZipContents, open_tar
@@ -140,8 +139,7 @@ def open_archive(
     if location.on_s3:
         return open_fetched(name, location, fetch_archive(location, cache, make_client), cache=cache, limits=limits)
     path = os.path.abspath(location.path)
-    contents = open_disk(path, location, cache=cache, limits=limits)
-    return read_archive(name, location, contents, contents.close)
+    return read_archive(name, location, open_disk(path, location, cache=cache, limits=limits))
 
 
 def fetch_archive(location: Location, cache: Cache, make_client: ClientFactory) -> Fetched:
@@ -159,23 +157,18 @@ def open_fetched(name: str, location: Location, fetched: Fetched, *, cache: Cach
         contents = open_file(
             fetched.lease.path, location, cache=cache, limits=limits, digest=fetched.digest, fetched=fetched
         )
+        return read_archive(name, location, contents)
     except ArchiveError:
         discard(cache, fetched.lease)
         raise
 
-    def give_up() -> None:
-        contents.close()
-        discard(cache, fetched.lease)
 
-    return read_archive(name, location, contents, give_up)
-
-
-def read_archive(name: str, location: Location, contents: Contents, give_up: Callable[[], None]) -> Archive:
-    """The archive, once manifest and signature are read; ``give_up`` cleans up where they are wrong."""
+def read_archive(name: str, location: Location, contents: Contents) -> Archive:
+    """The archive, once manifest and signature are read; where they are wrong nothing of it stays."""
     try:
         return Archive(name, location.text, contents)
     except BaseException:
-        give_up()
+        contents.discard()
         raise
 
 
@@ -187,7 +180,7 @@ def open_disk(path: str, location: Location, *, cache: Cache, limits: Limits) ->
         digest = file_digest(path) if location.sha256 else ""
         require_digest(digest, location)
         return open_file(path, location, cache=cache, limits=limits, digest=digest)
-    folder = FolderContents(path, where=location.text, limits=limits)
+    folder = FolderContents(path, where=location.text, cache=cache, limits=limits)
     if location.sha256:
         require_digest(folder.digest(), location)
     return folder

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
 
-from gluon_lambda.archive_store.cache import TREES, Cache, Lease, add_tree, lease
+from gluon_lambda.archive_store.cache import TREES, Cache, Lease, add_tree, discard, lease
 from gluon_lambda.archive_store.digests import file_digest, folder_digest
 from gluon_lambda.archive_store.members import Limits, check_count, check_mode, check_name, logical_names
 from gluon_lambda.archive_store.tar_archive import unpack_tar
@@ -46,6 +46,10 @@ class Contents(Protocol):
 
     def close(self) -> None:
         """Give files and leases up; buffers that are still in use stay good."""
+        ...
+
+    def discard(self) -> None:
+        """Close, and remove from the cache what was put there for these contents."""
         ...
 
 
@@ -107,17 +111,25 @@ class ZipContents:
         self._members = {}
         close_all(self._leases)
 
+    def discard(self) -> None:
+        """Close, and remove archive and tree from the cache."""
+        unwanted = [*self._leases]
+        self.close()
+        for each in unwanted:
+            discard(self._cache, each)
+
 
 class FolderContents:
     """Files in a folder: a plain one, or the tree of an archive that was unpacked."""
 
     def __init__(
-        self, folder: str, *, where: str, limits: Limits, digest: str = "", leases: tuple[Lease, ...] = ()
+        self, folder: str, *, where: str, cache: Cache, limits: Limits, digest: str = "", tree: Lease | None = None
     ) -> None:
         self._folder = os.path.abspath(folder)
         self._where = where
+        self._cache = cache
         self._digest = digest
-        self._leases = list(leases)
+        self._tree = tree
         self._files = dict(sorted(find_files(self._folder, where=where, limits=limits)))
 
     @property
@@ -140,9 +152,16 @@ class FolderContents:
         return self._folder
 
     def close(self) -> None:
-        """Give the leases up."""
+        """Give the tree up, where there is one."""
         self._files = {}
-        close_all(self._leases)
+        if self._tree:
+            self._tree.close()
+
+    def discard(self) -> None:
+        """Close, and remove the tree from the cache; a plain folder stays."""
+        self.close()
+        if self._tree:
+            discard(self._cache, self._tree)
 
 
 def open_tar(path: str, *, where: str, cache: Cache, limits: Limits, digest: str = "") -> FolderContents:
@@ -158,9 +177,9 @@ def open_tar(path: str, *, where: str, cache: Cache, limits: Limits, digest: str
             where=where,
         )
     try:
-        return FolderContents(tree.path, where=where, limits=limits, digest=digest, leases=(tree,))
+        return FolderContents(tree.path, where=where, cache=cache, limits=limits, digest=digest, tree=tree)
     except BaseException:
-        tree.close()
+        discard(cache, tree)
         raise
 
 
