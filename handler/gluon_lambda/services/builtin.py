@@ -91,10 +91,10 @@ def _reader(signature: Signature, *, first_wins: bool, where: str) -> tuple[Read
         reader = partial(builtin_image.read_inputs, inputs=steps, first_wins=first_wins)
         return reader, {each.name: each.shape for each in steps}
     if signature.input_type == "application/json":
-        from gluon_lambda.services import builtin_tensor
+        from gluon_lambda.services import builtin_tensor, tensors
 
-        tensors = partial(builtin_tensor.read_inputs, inputs=signature.inputs, first_wins=first_wins)
-        return tensors, {each.name: (each.shape[0] or 1, *each.shape[1:]) for each in signature.inputs if each.shape}
+        reader = partial(builtin_tensor.read_inputs, inputs=signature.inputs, first_wins=first_wins)
+        return reader, {each.name: tensors.smallest_shape(each.shape) for each in signature.inputs}
     raise SignatureInvalid(f"{where}: input_type is {signature.input_type!r}. Accepted: image/jpeg, application/json.")
 
 
@@ -102,7 +102,7 @@ def _first_outputs(net: Predictor, signature: Signature, shapes: Shapes, *, wher
     """What the net makes of zeros: warms it up, and shows its outputs. None where the declared sizes are open."""
     if not all(size for shape in shapes.values() for size in shape):
         return None
-    zeros = {each.name: np.zeros(shapes.get(each.name, ()), each.dtype) for each in signature.inputs}
+    zeros = {each.name: np.zeros(shapes[each.name], each.dtype) for each in signature.inputs}
     try:
         return net.predict(zeros)
     except InputMismatch as error:

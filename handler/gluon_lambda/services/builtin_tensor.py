@@ -23,15 +23,28 @@ def read_inputs(payload: Payload, inputs: tuple[InputDeclaration, ...], *, first
     """
     parts = parts_by_input(payload, [declared.name for declared in inputs], first_wins=first_wins)
     arrays = {declared.name: tensor(parts[declared.name], declared) for declared in inputs}
-    batches = {declared.name: tensors.is_batch(arrays[declared.name], declared) for declared in inputs}
-    if len(set(batches.values())) > 1:
-        single = next(name for name, batched in batches.items() if not batched)
+    singles = [declared for declared in inputs if not tensors.is_batch(arrays[declared.name], declared)]
+    if not singles:
+        return Inputs(arrays, _batch_size(arrays, inputs))
+    if len(singles) < sum(tensors.batch_axis(declared.shape) is not None for declared in inputs):
         raise InputMismatch(
-            f"Input {single!r} is one example, and others are batches; give all of them the batch axis, or none."
+            f"Input {singles[0].name!r} is one example, and others are batches; give all of them the batch axis, or none."
         )
-    if not any(batches.values()):
-        return Inputs({name: array[None] for name, array in arrays.items()}, None)
-    return Inputs(arrays, len(arrays[inputs[0].name]))
+    return Inputs({**arrays, **{single.name: _as_batch(arrays[single.name], single) for single in singles}}, None)
+
+
+def _as_batch(array: Array, declared: InputDeclaration) -> Array:
+    axis = tensors.batch_axis(declared.shape) or 0
+    return array.reshape(*array.shape[:axis], 1, *array.shape[axis:])
+
+
+def _batch_size(arrays: dict[str, Array], inputs: tuple[InputDeclaration, ...]) -> int:
+    axes = {declared.name: tensors.batch_axis(declared.shape) for declared in inputs}
+    sizes = {name: arrays[name].shape[axis] for name, axis in axes.items() if axis is not None}
+    if len(set(sizes.values())) > 1:
+        listing = ", ".join(f"{name!r} has {size}" for name, size in sizes.items())
+        raise InputMismatch(f"The inputs differ in their number of examples: {listing}.")
+    return next(iter(sizes.values()), 1)
 
 
 def tensor(part: Part, declared: InputDeclaration) -> Array:

@@ -113,6 +113,8 @@ def _colored(image: Image, steps: ImageSteps) -> Image:
         image = _eight_bits(image)
     elif image.has_transparency_data:
         image = _on_white(image)
+    elif image.mode == "LAB":  # Pillow goes to grey by way of RGB only
+        image = image.convert("RGB")
     return image if image.mode == steps.color else image.convert(steps.color)
 
 

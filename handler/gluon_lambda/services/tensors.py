@@ -1,7 +1,8 @@
 """From JSON values and ``.npy`` files to the arrays that a net takes.
 
-**The batch axis.** The first dimension of a declared shape is the batch. A value with as many dimensions as declared is a batch;
-one with one dimension less is a single example, and gets its axis here. An answer has the batch axis exactly if the request had it.
+**The batch axis** is the first dimension where it is declared as 0 or 1, otherwise the first that is declared as 0 (a recurrent
+state's is [layers, 0, size]). A value with as many dimensions as declared is a batch; one without the batch axis is a single
+example, and gets the axis here. An answer has the batch axis exactly if the request had it.
 """
 
 from __future__ import annotations
@@ -53,9 +54,13 @@ def from_npy(raw: bytes, declared: InputDeclaration) -> Array:
     """
     if not raw.startswith(NPY_MAGIC):  # np.load would try zip and pickle
         raise MalformedBody(f"Input {declared.name!r} is no .npy file: it does not start as numpy.save writes it.")
+    from tokenize import (
+        TokenError,
+    )  # lazy: .npy bodies are rare; numpy.load parses a garbled header as old Python source
+
     try:
         array = np.load(BytesIO(raw), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError) as error:  # whatever its header makes of NumPy
+    except (ValueError, TypeError, EOFError, OSError, SyntaxError, KeyError, MemoryError, TokenError) as error:
         raise MalformedBody(f"Input {declared.name!r} is no readable .npy file: {error}") from error
     return cast(array, declared, came="an array")
 
@@ -89,6 +94,13 @@ def _refuse(wrong: Array, array: Array, declared: InputDeclaration, why: str) ->
         raise InputMismatch(f"Input {declared.name!r} ({declared.dtype}) holds {first}, {why}; {expected(declared)}")
 
 
+def batch_axis(shape: tuple[int, ...]) -> int | None:
+    """Which dimension of a declared shape is the batch; None where all of it is fixed."""
+    if shape[:1] == (1,):
+        return 0
+    return shape.index(0) if 0 in shape else None
+
+
 def is_batch(array: Array, declared: InputDeclaration) -> bool:
     """Whether ``array`` has the batch axis.
 
@@ -97,15 +109,29 @@ def is_batch(array: Array, declared: InputDeclaration) -> bool:
     """
     if _fits(array.shape, declared.shape):
         return True
-    if declared.shape[:1] in ((0,), (1,)) and _fits(array.shape, declared.shape[1:]):
+    single = single_shape(declared.shape)
+    if single is not None and _fits(array.shape, single):
         return False
     raise InputMismatch(f"Input {declared.name!r} came with shape {list(array.shape)}; {expected(declared)}")
 
 
+def single_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of one example; None where there is no batch axis to leave out."""
+    axis = batch_axis(shape)
+    return None if axis is None else shape[:axis] + shape[axis + 1 :]
+
+
+def smallest_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The declared shape with a batch of one; 0 where a size stays open."""
+    axis = batch_axis(shape)
+    return shape if axis is None else (*shape[:axis], 1, *shape[axis + 1 :])
+
+
 def expected(declared: InputDeclaration) -> str:
     """What the input takes, for messages."""
-    single = f", or one example of shape {_shown(declared.shape[1:])}" if declared.shape[:1] in ((0,), (1,)) else ""
-    return f"expected: {declared.dtype} numbers of shape {_shown(declared.shape)}{single}."
+    single = single_shape(declared.shape)
+    example = "" if single is None else f", or one example of shape {_shown(single)}"
+    return f"expected: {declared.dtype} numbers of shape {_shown(declared.shape)}{example}."
 
 
 def _shown(shape: tuple[int, ...]) -> str:
