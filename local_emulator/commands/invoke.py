@@ -22,7 +22,7 @@ def invoke(options: argparse.Namespace) -> int:
         UsageError: An option or the event cannot be used.
     """
     event = _read_event(options.event)
-    function = prepare(configure(options, os.environ), template=options.template)
+    function = prepare(configure(options, os.environ), template=options.template, shell=os.environ)
     invocation = Invocation(str(uuid.uuid4()), event, trace_id())
     raise_on_signals()
     try:

@@ -12,6 +12,7 @@ from local_emulator.function import Function
 from local_emulator.models import absolute_location, models_variable
 from local_emulator.records import FunctionConfiguration
 from local_emulator.sandbox.console import Console
+from local_emulator.sandbox.environment import Machine
 from local_emulator.sandbox.sandbox import Sandbox
 from local_emulator.template.functions import load_function
 
@@ -32,9 +33,9 @@ def configure(options: argparse.Namespace, shell: Mapping[str, str]) -> Function
     return function._replace(environment=environment)
 
 
-def prepare(configuration: FunctionConfiguration, *, template: str) -> Function:
+def prepare(configuration: FunctionConfiguration, *, template: str, shell: Mapping[str, str]) -> Function:
     """The function with its sandbox, not started yet; its log goes to stderr."""
-    sandbox = Sandbox(configuration, Console(sys.stderr.buffer), library_folders(template))
+    sandbox = Sandbox(configuration, Console(sys.stderr.buffer), Machine(library_folders(template), shell))
     return Function(configuration, sandbox)
 
 

@@ -30,7 +30,7 @@ def start_api(options: argparse.Namespace) -> int:
         UsageError: An option cannot be used, or the port is taken.
     """
     examples = [*map(file_example, options.example), *map(text_example, options.example_text)]
-    function = prepare(configure(options, os.environ), template=options.template)
+    function = prepare(configure(options, os.environ), template=options.template, shell=os.environ)
     server = HttpServer(options.host, options.port, _service(function))
     raise_on_signals()
     try:

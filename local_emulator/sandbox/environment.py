@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from local_emulator.records import FunctionConfiguration
 
@@ -20,27 +21,36 @@ _FROM_SHELL = ("PATH", "HOME", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CRE
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
+class Machine(NamedTuple):
+    """What of this machine a sandbox gets to see.
+
+    Attributes:
+        library_folders: What ``/opt/lib`` would hold; these go before the shell's ``LD_LIBRARY_PATH``.
+        shell: The emulator's own environment, of which credentials and the like are passed on.
+    """
+
+    library_folders: tuple[str, ...]
+    shell: Mapping[str, str]
+
+
 def function_arn(name: str) -> str:
     """The ARN that the function ``name`` has here."""
     return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
 
 
-def environment_variables(
-    function: FunctionConfiguration, *, runtime_api: str, library_folders: tuple[str, ...], shell: Mapping[str, str]
-) -> dict[str, str]:
+def environment_variables(function: FunctionConfiguration, *, runtime_api: str, machine: Machine) -> dict[str, str]:
     """Everything that a sandbox's process sees in its environment.
 
     Args:
         function: What the template says; its variables win over Lambda's defaults, never over what Lambda reserves.
         runtime_api: ``host:port`` of the Runtime API.
-        library_folders: What ``/opt/lib`` would hold; these go before the shell's ``LD_LIBRARY_PATH``.
-        shell: The emulator's own environment.
+        machine: What else it gets to see.
     """
     return {
-        **dict(_taken_from_shell(shell)),
-        **_defaults(library_folders, shell),
+        **dict(_taken_from_shell(machine.shell)),
+        **_defaults(machine),
         **function.environment,
-        **_reserved(function, runtime_api, shell),
+        **_reserved(function, runtime_api, machine.shell),
     }
 
 
@@ -50,12 +60,12 @@ def _taken_from_shell(shell: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _defaults(library_folders: tuple[str, ...], shell: Mapping[str, str]) -> dict[str, str]:
-    inherited = [folder for folder in shell.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+def _defaults(machine: Machine) -> dict[str, str]:
+    inherited = [folder for folder in machine.shell.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
     return {
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
-        "LD_LIBRARY_PATH": os.pathsep.join([*library_folders, *inherited]),
+        "LD_LIBRARY_PATH": os.pathsep.join([*machine.library_folders, *inherited]),
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from local_emulator.runtime_api.session import Answer, Delivery, RuntimeSession
 from local_emulator.runtime_api.states import RuntimeState
 from local_emulator.sandbox import report
 from local_emulator.sandbox.console import Console
-from local_emulator.sandbox.environment import environment_variables, function_arn
+from local_emulator.sandbox.environment import Machine, environment_variables, function_arn
 from local_emulator.sandbox.process import RuntimeProcess
 
 #: How long INIT may take before Lambda ends it and repeats it inside the invocation, under the function's own timeout.
@@ -66,10 +65,18 @@ class Sandbox:
     Not for two threads at once: whoever invokes it has taken it from the function's pool. Only ``close`` may come from another thread.
     """
 
-    def __init__(self, function: FunctionConfiguration, console: Console, library_folders: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        function: FunctionConfiguration,
+        console: Console,
+        machine: Machine,
+        *,
+        init_seconds: float = INIT_SECONDS,
+    ) -> None:
         self._function = function
         self._console = console
-        self._library_folders = library_folders
+        self._machine = machine
+        self._init_seconds = init_seconds
         self._lock = threading.Lock()
         self._closed = False
         self._runtime: _Runtime | None = None
@@ -91,7 +98,7 @@ class Sandbox:
         self._unreported_init_ms = None
         if self._init_overran:
             return None  # Lambda does not try a second INIT phase: it repeats INIT inside the invocation
-        failure = self._initialise(phase="init", seconds=INIT_SECONDS)
+        failure = self._initialise(phase="init", seconds=self._init_seconds)
         self._init_overran = failure is not None and failure.ending is Ending.TIMEOUT
         return failure
 
@@ -141,9 +148,8 @@ class Sandbox:
             return self._runtime
 
     def _start_process(self, session: RuntimeSession, port: int) -> RuntimeProcess:
-        variables = environment_variables(
-            self._function, runtime_api=f"127.0.0.1:{port}", library_folders=self._library_folders, shell=os.environ
-        )
+        address = f"127.0.0.1:{port}"
+        variables = environment_variables(self._function, runtime_api=address, machine=self._machine)
         return RuntimeProcess(
             self._function.handler,
             folder=self._function.code_folder,
