@@ -26,16 +26,37 @@ def check_net(
         ParametersMismatch: Parameters are missing, extra or misshapen, have another element type, or an input is not the symbol's.
     """
     check_names(symbol, params, inputs, where=where)
-    known_inputs = {spec.name: spec.shape for spec in inputs}
     try:
-        _check_shapes(infer_shapes(library, symbol, known_inputs), params, inputs, where=where)
-        infer_shapes(library, symbol, known_inputs | {name: spec.shape for name, spec in params.items()})
+        _check_shapes(_inferred_shapes(library, symbol, inputs), params, inputs, where=where)
+        _inferred_shapes(library, symbol, (*inputs, *params.values()))
         _check_types(infer_types(library, symbol, {spec.name: spec.dtype for spec in inputs}), params, where=where)
         infer_types(library, symbol, {spec.name: spec.dtype for spec in (*inputs, *params.values())})
     except MXNetError as error:
         raise ParametersMismatch(
             f"{where}: parameters and declared inputs ({_list(inputs)}) do not fit the symbol: {error}"
         ) from error
+
+
+def _inferred_shapes(library: Library, symbol: SymbolGraph, specs: Sequence[TensorSpec]) -> dict[str, Shape]:
+    """What the specs' shapes say about all others; nothing, where an operator cannot reckon with sizes left open.
+
+    Raises:
+        MXNetError: The shapes contradict one another.
+    """
+    declared = {spec.name: spec.shape for spec in specs}
+    of_one = {name: (shape[0] or 1, *shape[1:]) if shape else shape for name, shape in declared.items()}
+    try:
+        return infer_shapes(library, symbol, declared)
+    except MXNetError:
+        if declared == of_one:
+            raise
+    # Some operators take no open size at all; a batch of one says the same of the parameters.
+    try:
+        return infer_shapes(library, symbol, of_one)
+    except MXNetError:
+        if any(0 in shape for shape in of_one.values()):
+            return {}
+        raise
 
 
 def check_names(
