@@ -1,0 +1,69 @@
+# make help lists the targets.
+SHELL := /bin/sh
+PORT ?= 3000
+VENV := .venv
+BIN := $(VENV)/bin
+BUILT := build/archives
+
+# The first Python of a version that MXNet runs on; PYTHON=… names another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+
+# The libraries that MXNet's wheel lacks: on Lambda in /opt/lib, here in build/lib.
+export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
+
+CODE := handler archives local_emulator layers benchmarks tests
+
+.PHONY: help setup run test test-slow check format archives bench clean
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/installed build/lib/libquadmath.so.0 ## virtual environment, MXNet, the two libraries that its wheel lacks
+
+$(VENV)/installed: requirements.txt requirements-dev.txt layers/install.py
+	@if [ -z "$(PYTHON)" ]; then found=$$(python3 --version 2>&1 || echo "no python3"); \
+		echo "Python 3.11, 3.12 or 3.13 is needed; here is: $$found. Install one (apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) layers/install.py $(VENV) requirements.txt requirements-dev.txt
+	@touch $@
+
+build/lib/libquadmath.so.0: layers/native_libraries.py | $(VENV)/installed
+	@$(BIN)/python layers/native_libraries.py build/lib
+	@touch $@
+
+SMALL := $(BUILT)/digits_lenet.model $(BUILT)/char_cnn.model
+$(BUILT)/digits_lenet.model: $(wildcard archives/digits_lenet/*.py archives/digits_lenet/*.json) | setup
+	@$(BIN)/python -m archives.digits_lenet.build --out $(BUILT)
+	@touch $@
+
+$(BUILT)/char_cnn.model: $(wildcard archives/char_cnn/*.py archives/char_cnn/*.toml archives/char_cnn/*.json) | setup
+	@$(BIN)/python -m archives.char_cnn.build --out $(BUILT)
+	@touch $@
+
+run: setup $(SMALL) ## build the example archives, serve them on PORT (3000), send one request, keep serving
+	@$(BIN)/python -m local_emulator start-api --port $(PORT) \
+		--models digits=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model \
+		--example digits=archives/digits_lenet/sample.png
+
+test: setup $(SMALL) ## all tests but the slow ones
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: setup $(SMALL) ## the slow tests: large archives, other Python versions, AWS's own emulator
+	@$(BIN)/python -m pytest -q -m slow
+
+check: setup ## formatter, linter, strict typing, import rules, tests
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/mypy $(CODE)
+	@PYTHONPATH=handler:. $(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+format: setup ## format the code
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix --quiet $(CODE) || true
+
+archives: setup $(SMALL) ## build the large example archives too
+	@for name in alexnet_imperative alexnet_hybrid alexnet_pretrained; do $(BIN)/python -m archives.$$name.build --out $(BUILT) || exit 1; done
+
+clean: ## remove what was built; .venv stays
+	rm -rf build

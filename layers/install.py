@@ -1,0 +1,64 @@
+"""Makes a virtual environment with everything pinned in requirements files, MXNet's wheel included, and says what is missing if it cannot.
+
+    python3 layers/install.py .venv requirements.txt requirements-dev.txt
+
+Runs on any Python 3, so that a wrong one gets an answer instead of a SyntaxError. Everything is installed with --no-deps: the requirements
+files name every package, and mxnet 1.9.1's metadata asks for a NumPy that Python 3.13 does not have.
+"""
+
+import os
+import subprocess
+import sys
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+
+
+def main(environment: str, requirements: "list[str]") -> None:
+    """Create the environment and install into it."""
+    refuse_wrong_python(sys.version_info[:2])
+    refuse_missing_venv()
+    refuse_other_machines()
+    python = os.path.join(environment, "bin", "python")
+    run([sys.executable, "-m", "venv", "--clear", environment])
+    files = [word for name in requirements for word in ("-r", name)]
+    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", *files])
+
+
+def refuse_wrong_python(version: "tuple[int, ...]") -> None:
+    """Stop with a sentence where this Python is too old or too new."""
+    if OLDEST <= version <= NEWEST:
+        return
+    kind = "too old" if version < OLDEST else "too new"
+    raise SystemExit(
+        "This is Python %d.%d, which is %s: Python 3.11, 3.12 or 3.13 is needed. "
+        "If one is installed, name it: make PYTHON=python3.12 …" % (*version, kind)
+    )
+
+
+def refuse_missing_venv() -> None:
+    """Stop with a sentence where Debian's split-off venv package is not installed."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        raise SystemExit(
+            "Python %d.%d has no venv here. Install it: apt-get install python%d.%d-venv"
+            % (*sys.version_info[:2], *sys.version_info[:2])
+        ) from None
+
+
+def refuse_other_machines() -> None:
+    """Stop with a sentence where MXNet's wheel cannot run."""
+    system, machine = os.uname().sysname, os.uname().machine
+    if (system, machine) != ("Linux", "x86_64"):
+        raise SystemExit("This is %s on %s: MXNet's wheel is for Linux on x86_64" % (system, machine))
+
+
+def run(command: "list[str]") -> None:
+    """Run a command; stop with its own output if it fails."""
+    if subprocess.call(command) != 0:
+        raise SystemExit("Failed: " + " ".join(command))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
