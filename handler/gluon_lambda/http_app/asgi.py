@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gluon_lambda.http_app.app import HttpApp
 
 _TITLE = "gluon-lambda"
+_VERSION = "1"  # of this HTTP interface
 _PREDICTION_ROUTES = (
     ("/predictions/{model}", ("GET", "POST", "PUT")),
     ("/predictions/{model}/{version}", ("GET", "POST", "PUT")),
@@ -112,7 +113,7 @@ async def _request(request: fastapi.Request) -> Request:
     scope = request.scope
     return Request(
         scope["method"],
-        scope["path"],
+        scope["path"].removeprefix(scope["root_path"]),
         tuple(parse_qsl(scope["query_string"].decode(), keep_blank_values=True)),
         tuple((name.decode("latin-1").lower(), value.decode("utf-8", "replace")) for name, value in scope["headers"]),
         await request.body(),
@@ -145,7 +146,7 @@ def _openapi(app: fastapi.FastAPI, http: HttpApp) -> dict[str, Any]:
 
     document: dict[str, Any] = get_openapi(
         title=app.title,
-        version=_version(http),
+        version=app.version,
         openapi_version=app.openapi_version,
         description=app.description,
         routes=app.routes,
@@ -153,8 +154,3 @@ def _openapi(app: fastapi.FastAPI, http: HttpApp) -> dict[str, Any]:
     for model in http.models.loaded():
         document["paths"] |= openapi_paths(model)
     return document
-
-
-def _version(http: HttpApp) -> str:
-    versions = {model.version for model in http.models.loaded() if model.version}
-    return versions.pop() if len(versions) == 1 else "1.0"

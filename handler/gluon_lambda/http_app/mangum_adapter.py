@@ -5,8 +5,10 @@ Mangum's reading of the event is its own, apart from ``event_sources``; a contra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 from gluon_lambda.http_app.asgi import create_app
 from gluon_lambda.types import Event, LambdaContext
@@ -35,16 +37,27 @@ def create_adapter(http: HttpApp) -> MangumAnswer:
     from mangum import Mangum
 
     app = create_app(http)
+    # Mangum's line for every request says less than the record that this function writes of each.
+    logging.getLogger("mangum.http").setLevel(logging.WARNING)
 
     def answer(event: Event, context: LambdaContext, path: str) -> dict[str, Any]:
         async def placed(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-            await app({**scope, "path": path}, receive, send)
+            # ASGI: root_path is where the app is mounted, and part of path; the documentation page needs it for its links.
+            root_path = _mount_point(event, path)
+            await app({**scope, "root_path": root_path, "path": root_path + path}, receive, send)
 
         # lifespan="off": with anything else every request would be a start-up and a shut-down of its own.
         adapter = Mangum(placed, lifespan="off", text_mime_types=_TEXT_TYPES)
         return dict(adapter(_without_nulls(event), cast(Any, context)))
 
     return answer
+
+
+def _mount_point(event: Event, path: str) -> str:
+    """What stands before ``path`` in the URL that the client sees: a stage's name, a custom domain's base path, or nothing."""
+    # Payload 2.0 has the whole path in rawPath; in 1.0 "path" lacks the stage, and only the request context has it.
+    whole = unquote(str(event.get("rawPath") or event["requestContext"].get("path") or event.get("path") or path))
+    return whole.removesuffix(path) if whole.endswith(path) else ""
 
 
 def _without_nulls(event: Event) -> Event:
