@@ -78,6 +78,7 @@ class RuntimeSession:
             if self._delivery is None or self._delivery.invocation.request_id != request_id:
                 raise InvalidRequestId
             self._take(answer)
+            self._enter(RuntimeState.RESPONSE_SENT)
 
     def report_init_error(self, body: bytes) -> None:
         """Take the error that ended INIT.

@@ -11,11 +11,12 @@ from enum import Enum
 class RuntimeState(Enum):
     """Where a runtime stands between two requests of its own.
 
-    STARTED ──next──> READY ──(an invocation is handed over)──> RUNNING ──response──> INVOCATION_RESPONSE ───────┐
-       │                ^                                          └─────error──────> INVOCATION_ERROR_RESPONSE ─┤
-       └─init/error─> INIT_ERROR                                                                                 │
-                        └───────────────────────────────────next─────────────────────────────────────────────────┘
-    TERMINATED is reached from anywhere: the process is gone.
+    STARTED ──next──> READY ──(invocation)──> RUNNING ──response──> INVOCATION_RESPONSE ──┐
+       │                ^                        └──────error──> INVOCATION_ERROR_RESPONSE ─┴─> RESPONSE_SENT
+       │                └───────────────────────────────next──────────────────────────────────────────┘
+       └──init/error──> INIT_ERROR
+
+    The two response states are passed through at once. TERMINATED is reached from anywhere: the process is gone.
     """
 
     STARTED = "Started"
@@ -24,17 +25,19 @@ class RuntimeState(Enum):
     RUNNING = "Running"
     INVOCATION_RESPONSE = "InvocationResponse"
     INVOCATION_ERROR_RESPONSE = "InvocationErrorResponse"
+    RESPONSE_SENT = "RuntimeResponseSentState"
     TERMINATED = "Terminated"
 
 
 _ANSWERED = frozenset({RuntimeState.INVOCATION_RESPONSE, RuntimeState.INVOCATION_ERROR_RESPONSE})
 
-# Target state -> the states it may be entered from. A runtime that asks for next while RUNNING gets the same invocation again.
+# Target state -> the states it may be entered from. A runtime that asks for next while RUNNING stays there and gets its invocation again.
 _MAY_FOLLOW: dict[RuntimeState, frozenset[RuntimeState]] = {
     RuntimeState.INIT_ERROR: frozenset({RuntimeState.STARTED}),
-    RuntimeState.READY: frozenset({RuntimeState.STARTED, RuntimeState.READY, RuntimeState.RUNNING}) | _ANSWERED,
+    RuntimeState.READY: frozenset({RuntimeState.STARTED, RuntimeState.READY, RuntimeState.RESPONSE_SENT}),
     RuntimeState.INVOCATION_RESPONSE: frozenset({RuntimeState.RUNNING}),
     RuntimeState.INVOCATION_ERROR_RESPONSE: frozenset({RuntimeState.RUNNING}),
+    RuntimeState.RESPONSE_SENT: _ANSWERED,
 }
 
 

@@ -93,7 +93,7 @@ def test_a_response_is_accepted_once(running_api: Api) -> None:
     status, reply = running_api.answer("response", b'{"ok": 2}')
     assert status == 403
     assert reply == {
-        "errorMessage": "State transition from InvocationResponse to InvocationResponse failed for runtime. "
+        "errorMessage": "State transition from RuntimeResponseSentState to InvocationResponse failed for runtime. "
         "Error: State transition is not allowed",
         "errorType": "InvalidStateTransition",
     }
