@@ -73,6 +73,7 @@ IMAGE_REQUESTS: dict[str, tuple[Part, ...]] = {
     "JSON of base64 by name": (json_part({"data": BASE64}),),
     "JSON of a wrapped base64 by name": (json_part({"data": {"b64": BASE64}}),),
     "JSON of a data URL": (json_part({"data": f"data:image/png;base64,{BASE64}"}),),
+    "JSON of base64 in lines": (json_part({"data": f"{BASE64[:40]}\n{BASE64[40:]}\n"}),),
     "JSON of the only input": (json_part(BASE64),),
     "JSON of the only input, wrapped": (json_part({"b64": BASE64}),),
     "JSON of inputs": (json_part({"inputs": {"data": BASE64}}),),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
 from gluon_lambda.errors import MalformedBody, ResponseTooLarge, UnsupportedEvent
 from gluon_lambda.event_sources import EVENT_SOURCES, alb, direct, function_url, http_api, rest_api
@@ -105,6 +107,19 @@ def test_what_is_no_request_is_refused_with_the_known_sources_named(name: str) -
 
     assert all(source.TITLE in str(refused.value) for source in EVENT_SOURCES)
     assert sorted(golden(name))[0] in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["Records", "requestContext", "detail-type", "tasks", "Items"])
+def test_one_key_of_an_envelope_is_enough_to_be_no_input(key: str) -> None:
+    with pytest.raises(UnsupportedEvent, match=key):
+        select({key: [1], "data": [2]})
+
+
+def test_an_event_of_eventbridge_is_told_by_its_version_and_source() -> None:
+    with pytest.raises(UnsupportedEvent, match="source, version"):
+        select({"version": "0", "source": "my.app"})
+
+    assert select({"source": "my.app"}) is select({"version": 2}) is direct
 
 
 def test_the_documented_http_api_event_arrives_whole() -> None:
@@ -289,7 +304,7 @@ BINARIES: list[tuple[Pairs, bytes]] = [
     ((("content-type", "application/octet-stream"),), b"abc"),
     ((), b"abc"),
     ((("content-type", "text/plain"),), b"\xff\xfe"),
-    ((("content-type", "application/json"), ("content-encoding", "gzip")), b"\x1f\x8b"),
+    ((("content-type", "application/json"), ("content-encoding", "br")), b"what looks like text"),
 ]
 
 
@@ -370,6 +385,16 @@ def test_text_is_refused_from_the_first_byte_over_the_limit(gateway: Gateway, un
     assert json_size(answer) <= select(event).RESPONSE_LIMIT_BYTES
     with pytest.raises(ResponseTooLarge, match=f"{select(event).RESPONSE_LIMIT_BYTES:,}"):
         leave(Response(200, headers, unit * (fitting + 1)), event)
+
+
+def test_the_size_is_that_of_what_awslambdaric_sends(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python{}.{}".format(*sys.version_info))
+    headers = (("content-type", "text/plain"), ("x-é", "é"))
+    answer = leave(Response(200, headers, 'aé"😀\x01/\u2028'.encode()), gateway(Sent()))
+
+    sent, _ = LambdaMarshaller().marshal_response(answer)
+
+    assert json_size(answer) == len(sent.encode())
 
 
 def test_base64_counts_as_base64(gateway: Gateway) -> None:

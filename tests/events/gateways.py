@@ -32,7 +32,9 @@ def golden(name: str) -> Event:
 
 def rest_api(sent: Sent) -> Event:
     """REST API: multi-value sections beside the single-value ones, nulls for what is empty, path encoded, stage not in it."""
-    return golden("rest_api") | _payload_1_0(sent) | {"path": quote(sent.path)}
+    event = golden("rest_api") | _payload_1_0(sent) | {"path": quote(sent.path)}
+    event["requestContext"] |= {"stage": "prod", "path": f"/prod{event['path']}"}
+    return event
 
 
 def http_api_1_0(sent: Sent) -> Event:

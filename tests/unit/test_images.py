@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -225,10 +226,8 @@ def test_a_garbled_image_is_answered_or_refused_and_nothing_else(kind: str) -> N
     whole = bytearray(file_of(noise(12, 9), kind))
     for at in range(0, len(whole), max(1, len(whole) // 120)):
         garbled = bytes(whole[:at]) + bytes([whole[at] ^ 0xA5]) + bytes(whole[at + 1 :])
-        try:
+        with suppress(MalformedBody, InputMismatch):
             pixels(garbled)
-        except (MalformedBody, InputMismatch):
-            continue
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -253,10 +252,13 @@ def test_a_thin_image_does_not_blow_up_when_its_shorter_side_is_resized() -> Non
 
 
 def test_pillows_own_warnings_do_not_reach_stderr() -> None:
+    whole = file_of(noise(12, 9), "TIFF")
+    garbled = [whole[:at] + bytes([whole[at] ^ 0xA5]) + whole[at + 1 :] for at in range(len(whole))]
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        with pytest.raises(InputMismatch):
-            pixels(bomb(10_000, 10_000))
+        for raw in [bomb(10_000, 10_000), *garbled]:
+            with suppress(MalformedBody, InputMismatch):
+                pixels(raw)
     assert heard == []
 
 

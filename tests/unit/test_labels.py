@@ -33,6 +33,12 @@ def test_the_best_come_first_and_the_earlier_class_in_a_tie() -> None:
     assert all(type(each["probability"]) is float for each in found)
 
 
+def test_ties_among_many_classes_keep_their_order() -> None:
+    found = best(np.full(1000, 0.001), AnswerSteps("out", top_k=5))
+
+    assert [each["class"] for each in found] == [0, 1, 2, 3, 4]
+
+
 def test_classes_without_labels_go_by_their_number() -> None:
     assert best(np.array([0.0, 1.0]), AnswerSteps("out", top_k=1)) == [{"class": 1, "probability": 1.0}]
 
