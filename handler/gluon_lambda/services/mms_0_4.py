@@ -170,4 +170,4 @@ def _warm_up(service: Any, signature: Signature) -> None:
 
 
 def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, map) else value
+    return settled(list(value) if isinstance(value, map) else value)

@@ -52,6 +52,8 @@ class ArchiveCode:
         self._root.__path__ = list(dict.fromkeys([os.path.join(folder, directory).rstrip("/"), folder]))
         sys.modules[self._package] = self._root
         sys.meta_path.insert(0, self)
+        # A relative entry, as `python -c` leaves one, would mean the archive's folder while that is the current one.
+        sys.path[:] = [entry if os.path.isabs(entry) else os.path.abspath(entry) for entry in sys.path]
 
     def load(self, name: str, path: str = "") -> ModuleType:
         """Import one of the archive's modules.
@@ -160,7 +162,7 @@ class ArchiveCode:
 
     def _adopt_paths(self) -> None:
         """Take what the archive put on ``sys.path`` off again and search it for this archive only."""
-        for entry in [entry for entry in sys.path if entry and self._holds(entry)]:
+        for entry in [entry for entry in sys.path if self._holds(entry)]:
             position = 0 if entry == sys.path[0] else len(self._root.__path__)
             sys.path.remove(entry)
             if os.path.abspath(entry) not in self._root.__path__:

@@ -1,0 +1,314 @@
+"""Services that bring a net of their own, on the real MXNet: loaded whole or not at all, hybridized where that changes nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, ServiceLoadError
+from gluon_lambda.services.load import load_service
+from gluon_lambda.types import Part, Service
+from tests.service_archives import (
+    Code,
+    field,
+    manifest_0_4,
+    opened,
+    payload,
+    refuse_to_predict,
+    served_0_4,
+    served_1_x,
+    signature,
+    write_files,
+)
+
+SHAPED = signature("application/json", {"data_name": "data", "data_shape": [0, 3]})
+GLUON = """
+    import mxnet as mx
+    from mxnet.gluon import nn
+    from mms.model_service.mxnet_model_service import GluonImperativeBaseService
+
+    class Net(nn.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            with self.name_scope():
+                self.dense = nn.Dense(2, in_units=3)
+        def hybrid_forward(self, F, x):
+            return F.relu(self.dense(x))
+
+    class Service(GluonImperativeBaseService):
+        def __init__(self, model_name, model_dir, manifest, gpu=None):
+            super().__init__(model_name, model_dir, manifest, self.make(), gpu)
+        def make(self):
+            return Net()
+        def _preprocess(self, data):
+            return [mx.nd.array(data[0])]
+        def _inference(self, data):
+            super()._inference(data)
+            return self.net(data[0])
+        def _postprocess(self, data):
+            return {"scores": data, "hybridized": bool(self.net._active)}
+"""
+
+
+def parameters(tmp_path: Path) -> tuple[bytes, np.ndarray[Any, Any]]:
+    """A parameters file of GLUON's net, and its weight."""
+    weight = np.arange(6, dtype="float32").reshape(2, 3) - 2
+    path = tmp_path / "saved.params"
+    mx.nd.save(str(path), {"dense.weight": mx.nd.array(weight), "dense.bias": mx.nd.array([0.5, -0.5])})
+    return path.read_bytes(), weight
+
+
+def gluon_files(params: bytes | None, **model: str) -> Code:
+    files: Code = {
+        "MANIFEST.json": manifest_0_4("service.py", Parameters="net.params", **model),
+        "signature.json": SHAPED,
+    }
+    return files if params is None else {**files, "net.params": params}
+
+
+def predicted(service: Service, value: object) -> Any:
+    return service.predict(payload(field(json.dumps(value)))).value["prediction"]
+
+
+def test_a_gluon_service_answers_as_its_block_does_and_is_hybridized(tmp_path: Path) -> None:
+    params, weight = parameters(tmp_path)
+    service = served_0_4(tmp_path / "a", GLUON, gluon_files(params))
+    answer = predicted(service, [[1, 2, 3]])
+    assert answer["hybridized"] is True
+    expected = np.maximum(weight @ np.array([1, 2, 3]) + [0.5, -0.5], 0)
+    np.testing.assert_allclose(answer["scores"], [expected], rtol=1e-6)
+    assert predicted(service, [[0, 0, 0]])["scores"].tolist() == [[0.5, 0.0]]
+
+
+def test_a_result_does_not_change_when_the_next_request_is_answered(tmp_path: Path) -> None:
+    params, _ = parameters(tmp_path)
+    service = served_0_4(tmp_path / "a", GLUON, gluon_files(params))
+    first = predicted(service, [[1, 2, 3]])["scores"]
+    before = first.copy()
+    predicted(service, [[9, 9, 9]])
+    assert (first == before).all()
+
+
+@pytest.mark.parametrize("content", [None, b"garbled", b""])
+def test_parameters_that_mms_passed_over_fail_the_load(tmp_path: Path, content: bytes | None) -> None:
+    with pytest.raises(ServiceLoadError, match=r"Archive model: 2 parameters of Net were never initialised \(.*weight"):
+        served_0_4(tmp_path, GLUON, gluon_files(content))
+
+
+@pytest.mark.parametrize("open_shape", [False, True])
+def test_a_net_with_initial_values_does_not_hide_parameters_that_do_not_load(
+    tmp_path: Path, *, open_shape: bool
+) -> None:
+    code = GLUON.replace("return Net()", "net = Net()\n            net.initialize()\n            return net")
+    code = code.replace("in_units=3", "in_units=0") if open_shape else code
+    with pytest.raises(ServiceLoadError, match=r"net\.params does not load into Net, .* initial values instead"):
+        served_0_4(tmp_path, code, gluon_files(b"garbled"))
+
+
+def test_another_nets_parameters_fail_the_load(tmp_path: Path) -> None:
+    path = tmp_path / "other.params"
+    mx.nd.save(str(path), {"other.weight": mx.nd.ones((2, 3))})
+    with pytest.raises(ServiceLoadError, match="never initialised"):
+        served_0_4(tmp_path / "a", GLUON, gluon_files(path.read_bytes()))
+
+
+def test_a_manifest_without_parameters_leaves_them_to_the_service(tmp_path: Path) -> None:
+    code = GLUON.replace(
+        "return Net()", "net = Net()\n            net.initialize(mx.init.One())\n            return net"
+    )
+    files: Code = {"MANIFEST.json": manifest_0_4("service.py", Parameters=""), "signature.json": SHAPED}
+    assert predicted(served_0_4(tmp_path, code, files), [[1, 2, 3]])["scores"].tolist() == [[6.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "return F.relu(self.dense(x)) + float(x.asnumpy().sum()) * 0",
+        "return F.relu(self.dense(x)) if F is mx.nd else self.dense(x) * 7",
+        "return F.relu(self.dense(x)) if x.sum() != 77 else x",
+    ],
+)
+def test_a_block_that_hybridizing_would_break_or_change_is_left_as_it_is(tmp_path: Path, forward: str) -> None:
+    params, weight = parameters(tmp_path)
+    service = served_0_4(tmp_path / "a", GLUON.replace("return F.relu(self.dense(x))", forward), gluon_files(params))
+    answer = predicted(service, [[1, 2, 3]])
+    assert answer["hybridized"] is False
+    np.testing.assert_allclose(answer["scores"], [np.maximum(weight @ np.array([1, 2, 3]) + [0.5, -0.5], 0)], rtol=1e-6)
+
+
+def test_a_block_whose_input_is_not_declared_is_left_as_it_is(tmp_path: Path) -> None:
+    params, _ = parameters(tmp_path)
+    files = gluon_files(params)
+    files["signature.json"] = signature("application/json", {"data_name": "data", "data_shape": [0, 0]})
+    assert predicted(served_0_4(tmp_path / "a", GLUON, files), [[1, 2, 3]])["hybridized"] is False
+
+
+def test_a_shape_that_the_signature_does_not_declare_is_refused_in_the_services_phase(tmp_path: Path) -> None:
+    params, _ = parameters(tmp_path)
+    service = served_0_4(tmp_path / "a", GLUON, gluon_files(params))
+    with pytest.raises(InferenceError, match="AssertionError") as caught:
+        predicted(service, [[1, 2]])
+    assert (caught.value.phase, str(caught.value.__cause__)) == (
+        "inference",
+        "Input data has different shape with signature. [0, 3] expected but got (1, 2).",
+    )
+
+
+# MXNet computes asynchronously: it finds the negative deviation only when somebody waits for the numbers.
+LATE_ERROR = "mx.nd.random.normal(0, -1, shape=(1, 3))"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "phase"),
+    [
+        ("return [mx.nd.array(data[0])]", InputMismatch, "preprocess"),
+        ("return self.net(data[0])", InferenceError, "inference"),
+        ('return {"scores": data, "hybridized": bool(self.net._active)}', InferenceError, "postprocess"),
+    ],
+)
+def test_what_mxnet_finds_wrong_late_belongs_to_the_phase_that_caused_it(
+    tmp_path: Path, line: str, kind: type[GluonLambdaError], phase: str
+) -> None:
+    params, _ = parameters(tmp_path)
+    service = served_0_4(tmp_path / "a", GLUON.replace(line, f"return [{LATE_ERROR}]"), gluon_files(params))
+    with pytest.raises(kind, match="MXNetError") as caught:
+        predicted(service, [[1, 2, 3]])
+    assert getattr(caught.value, "phase", None) == phase
+
+
+def test_a_1_x_handlers_block_is_checked_and_hybridized_too(tmp_path: Path) -> None:
+    code = """
+        import mxnet as mx
+        from mxnet.gluon import nn
+        class Model:
+            def __init__(self):
+                self.nets = {"only": nn.Dense(2, in_units=3)}
+            def initialize(self, context):
+                INITIALIZE
+            def run(self, data):
+                return [[self.nets["only"](mx.nd.ones((1, 3))), self.nets["only"]._active]]
+        service = Model()
+        def handle(data, context):
+            return service.initialize(context) if data is None else service.run(data)
+    """
+    shaped: Code = {"signature.json": SHAPED}
+    good = code.replace("INITIALIZE", "self.nets['only'].initialize(mx.init.One())")
+    scores, hybridized = served_1_x(tmp_path / "good", good, shaped).predict(payload()).value
+    assert (scores.tolist(), hybridized) == ([[3.0, 3.0]], True)
+    with pytest.raises(ServiceLoadError, match="parameters of Dense were never initialised"):
+        served_1_x(tmp_path / "bad", code.replace("INITIALIZE", "pass"), shaped)
+
+
+def exported(tmp_path: Path) -> Code:
+    """A symbolic archive's files: a net that averages each colour over the image, three classes."""
+    pixels = mx.sym.Variable("data")
+    pooled = mx.sym.Flatten(mx.sym.Pooling(pixels, global_pool=True, pool_type="avg", kernel=(1, 1)))
+    dense = mx.sym.FullyConnected(pooled, num_hidden=3, name="dense")
+    net = mx.sym.SoftmaxOutput(dense, name="softmax")
+    net.save(str(tmp_path / "net-symbol.json"))
+    weights = {"arg:dense_weight": mx.nd.array(np.eye(3)), "arg:dense_bias": mx.nd.array([0, 0, 0])}
+    mx.nd.save(str(tmp_path / "net.params"), weights)
+    return {
+        "net-symbol.json": (tmp_path / "net-symbol.json").read_bytes(),
+        "net-0003.params": (tmp_path / "net.params").read_bytes(),
+        "synset.txt": "red\ngreen\nblue\n",
+        "signature.json": signature("image/jpeg", {"data_name": "data", "data_shape": [0, 3, 8, 8]}),
+    }
+
+
+def symbolic(files: Code, service: str, folder: Path) -> Service:
+    manifest = manifest_0_4(
+        "service.py", **{"Model-Format": "MXNet-Symbolic", "Symbol": "net-symbol.json", "Parameters": "net-0003.params"}
+    )
+    code: Code = {"MANIFEST.json": manifest, "service.py": service}
+    return load_service(opened(write_files(folder, {**files, **code})), make_predictor=refuse_to_predict)
+
+
+def jpeg(color: str) -> Part:
+    from PIL import Image
+
+    encoded = io.BytesIO()
+    Image.new("RGB", (32, 20), color).save(encoded, "jpeg")
+    return Part("data", encoded.getvalue(), "image/jpeg", "plain.jpg")
+
+
+VISION = "from mms.model_service.mxnet_vision_service import MXNetVisionService\n"
+
+
+@pytest.mark.parametrize("code", [VISION, VISION + "class Own(MXNetVisionService):\n    pass\n"])
+def test_an_exported_net_is_served_by_mms_s_vision_service_imported_or_derived(tmp_path: Path, code: str) -> None:
+    service = symbolic(exported(tmp_path), code, tmp_path / "a")
+    answer = service.predict(payload(jpeg("lime"))).value["prediction"]
+    assert [row[0]["class"] for row in answer] == ["green"]
+    assert len(answer[0]) == 3
+    assert answer[0][0]["probability"] == pytest.approx(1.0)
+
+
+def test_service_code_sees_the_signature_with_its_open_sizes_bound_to_one(tmp_path: Path) -> None:
+    code = (
+        VISION
+        + "class Own(MXNetVisionService):\n    def _postprocess(self, data):\n        return self.signature['inputs']\n"
+    )
+    service = symbolic(exported(tmp_path), code, tmp_path / "a")
+    assert service.predict(payload(jpeg("red"))).value == {
+        "prediction": [{"data_name": "data", "data_shape": [1, 3, 8, 8]}],
+    }
+
+
+def test_a_symbolic_nets_missing_parameters_fail_the_load(tmp_path: Path) -> None:
+    files = exported(tmp_path)
+    mx.nd.save(str(tmp_path / "less.params"), {"arg:dense_weight": mx.nd.array(np.eye(3))})
+    files["net-0003.params"] = (tmp_path / "less.params").read_bytes()
+    with pytest.raises(ServiceLoadError, match=r"net-0003\.params lacks 1 of the net's parameters: dense_bias"):
+        symbolic(files, VISION, tmp_path / "a")
+
+
+def test_bytes_that_are_no_image_are_the_clients_fault(tmp_path: Path) -> None:
+    service = symbolic(exported(tmp_path), VISION, tmp_path / "a")
+    with pytest.raises(InputMismatch, match="could not preprocess the input"):
+        service.predict(payload(jpeg("red")._replace(value=b"no image")))
+
+
+def test_the_default_service_file_with_both_base_classes_is_chosen_from_by_model_format(tmp_path: Path) -> None:
+    both = """
+        import mms.model_service.mxnet_model_service as mms
+        class MXNetBaseService(mms.MXNetBaseService):
+            def _preprocess(self, data):
+                return map(mms.mx.nd.array, data)
+        class GluonImperativeBaseService(mms.GluonImperativeBaseService):
+            pass
+    """
+    files = exported(tmp_path)
+    files["signature.json"] = signature("application/json", {"data_name": "data", "data_shape": [0, 3, 2, 2]})
+    service = symbolic(files, both, tmp_path / "a")
+    pixels = np.zeros((1, 3, 2, 2)).tolist()
+    answer = service.predict(payload(field(json.dumps(pixels)))).value["prediction"]
+    np.testing.assert_allclose(json.loads(answer[0]), [[1 / 3, 1 / 3, 1 / 3]])
+
+
+def test_mms_s_gluon_vision_service_answers_with_labels(tmp_path: Path) -> None:
+    code = """
+        import mxnet as mx
+        from mxnet.gluon import nn
+        from mms.model_service.gluon_vision_service import GluonVisionService
+        class Colours(GluonVisionService):
+            def __init__(self, *args):
+                net = nn.HybridSequential()
+                net.add(nn.GlobalAvgPool2D(), nn.Flatten())
+                super().__init__(*args[:3], net, args[3])
+    """
+    files: Code = {
+        "MANIFEST.json": manifest_0_4("service.py", Parameters=""),
+        "signature.json": signature("image/jpeg", {"data_name": "data", "data_shape": [0, 3, 8, 8]}),
+        "synset.txt": "red\ngreen\nblue",
+    }
+    service = served_0_4(tmp_path, code, files)
+    answer = service.predict(payload(jpeg("blue"))).value["prediction"]
+    assert answer[0][0]["class"] == "blue"
+    assert sum(each["probability"] for each in answer[0]) == pytest.approx(1.0)
