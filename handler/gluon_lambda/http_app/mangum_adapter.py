@@ -55,9 +55,10 @@ def create_adapter(http: HttpApp) -> MangumAnswer:
 
 def _mount_point(event: Event, path: str) -> str:
     """What stands before ``path`` in the URL that the client sees: a stage's name, a custom domain's base path, or nothing."""
-    # Payload 2.0 has the whole path in rawPath; in 1.0 "path" lacks the stage, and only the request context has it.
-    whole = unquote(str(event.get("rawPath") or event["requestContext"].get("path") or event.get("path") or path))
-    return whole.removesuffix(path) if whole.endswith(path) else ""
+    # Payload 2.0 has the whole path in rawPath; in 1.0 a REST API's path lacks the stage, and only the request context has it.
+    wholes = (event.get("rawPath"), event["requestContext"].get("path"), event.get("path"))
+    decoded = [unquote(whole) for whole in wholes if isinstance(whole, str)]
+    return max((whole.removesuffix(path) for whole in decoded if whole.endswith(path)), key=len, default="")
 
 
 def _without_nulls(event: Event) -> Event:

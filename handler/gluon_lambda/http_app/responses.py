@@ -49,7 +49,8 @@ def json_response(value: object) -> Response:
 
 def options_response(methods: tuple[str, ...], cors: Cors) -> Response:
     """The answer to OPTIONS: what the route takes, and what other origins may do where that is configured."""
-    allow = (("allow", ", ".join((*methods, "OPTIONS"))),)
+    # With a content type, since API Gateway and Mangum make one up where there is none.
+    allow = (("content-type", "text/plain; charset=utf-8"), ("allow", ", ".join((*methods, "OPTIONS"))))
     if not cors.allow_origin:
         return Response(204, allow, b"")
     granted = (
