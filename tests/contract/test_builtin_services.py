@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gluon_lambda.archive_store.archive import open_archive
+from gluon_lambda.archive_store.cache import open_cache
+from gluon_lambda.archive_store.location import parse_location
 from gluon_lambda.errors import (
     GluonLambdaError,
     InferenceError,
@@ -23,7 +26,9 @@ from gluon_lambda.errors import (
     SignatureInvalid,
     UnsupportedMediaType,
 )
-from gluon_lambda.types import Part, Payload
+from gluon_lambda.runtime.engine import Engine
+from gluon_lambda.services import builtin
+from gluon_lambda.types import Part, Payload, Service
 from tests.exported_net import (
     TENSOR_INPUT,
     Compute,
@@ -455,3 +460,37 @@ def test_an_input_that_the_net_does_not_take_is_refused_when_it_is_loaded(tmp_pa
 
     with pytest.raises(SignatureInvalid, match="declares what the net does not take: x takes 4 values"):
         load(open_folder(tmp_path, tensor_signature(TENSOR_INPUT)), picky)
+
+
+def served(path: Path, engine: Engine) -> Service:
+    archive = open_archive("small", parse_location(str(path)), cache=open_cache(str(path.parent / "cache")))
+    return builtin.load(archive, engine)
+
+
+def test_a_real_net_answers_an_image_as_the_block_does(
+    image_archive: Path, engine: Engine, small_block: Any, mx: Any
+) -> None:
+    drawing = np.random.default_rng(5).integers(0, 255, (8, 8), dtype=np.uint8)
+    scores = small_block(mx.nd.array(drawing[None, None] / 255)).softmax().asnumpy()[0]
+
+    answer = served(image_archive, engine).predict(Payload((image_part(file_of(Image.fromarray(drawing))),))).value
+
+    first, second = np.argsort(-scores)[:2]
+    assert [each["class"] for each in answer["prediction"]] == [
+        ("ant", "bee", "cat", "dog")[at] for at in (first, second)
+    ]
+    assert [each["probability"] for each in answer["prediction"]] == pytest.approx(scores[[first, second]], rel=1e-4)
+
+
+def test_a_real_net_answers_numbers_as_the_block_does(
+    tensor_archive: Path, engine: Engine, small_block: Any, mx: Any
+) -> None:
+    numbers = np.random.default_rng(6).random((3, 1, 8, 8)).astype("float32")
+    expected = small_block(mx.nd.array(numbers)).asnumpy()
+    service = served(tensor_archive, engine)
+
+    batch = service.predict(Payload((json_part(numbers.tolist()),))).value["prediction"]
+    single = service.predict(Payload((json_part({"data": numbers[0].tolist()}),))).value["prediction"]
+
+    np.testing.assert_allclose(batch, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(single, expected[0], rtol=1e-4, atol=1e-6)
