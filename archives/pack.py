@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
+import io
 import os
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
 
 from gluon_lambda.errors import ArchiveError
 
@@ -25,11 +29,15 @@ LEFT_OUT_FOLDERS = (".*", "__MACOSX", "__pycache__")
 LEFT_OUT_FILES = (".*", "*.pyc", "*.mar", "*.model")
 
 
+# A member's content: a file to copy, or the bytes themselves.
+Content = Path | bytes
+
+
 class PackError(ArchiveError):
     """Raised when a folder cannot become an archive; names folder, file and the way out."""
 
 
-def pack_folder(folder: Path, target: Path) -> Path:
+def pack_folder(folder: Path, target: Path, added: Mapping[str, Content] = MappingProxyType({})) -> Path:
     """Pack ``folder``, which holds its manifest already, as ``target``.
 
     A ``.model`` is a flat zip whose members are stored (MMS 0.4); in a ``.mar`` everything is deflated (MMS 1.x) but
@@ -39,6 +47,7 @@ def pack_folder(folder: Path, target: Path) -> Path:
     Args:
         folder: Holds ``MANIFEST.json`` (for ``.model``) or ``MAR-INF/MANIFEST.json`` (for ``.mar``).
         target: Where to write, ``NAME.model`` or ``NAME.mar``; an older file is replaced, at once and only on success.
+        added: Members that are not in the folder, or not as they shall be: a manifest that was made for it.
 
     Returns:
         ``target``.
@@ -50,7 +59,8 @@ def pack_folder(folder: Path, target: Path) -> Path:
     manifest, other = manifests_of(target)
     if not folder.is_dir():
         raise PackError(f"{folder}: no such folder. Name the folder that holds the model's files.")
-    files = {name: path for name, path in files_of(folder) if name != other}
+    found: dict[str, Content] = {name: path for name, path in files_of(folder) if name != other}
+    files = dict(sorted({**found, **added}.items()))
     if manifest not in files:
         raise PackError(missing_manifest(folder, target, other=other))
     if target.suffix == ".model":
@@ -111,14 +121,14 @@ def refuse_collisions(folder: Path, files: Iterable[str]) -> None:
             )
 
 
-def write_atomically(target: Path, files: dict[str, Path]) -> None:
+def write_atomically(target: Path, files: Mapping[str, Content]) -> None:
     """Write the zip beside ``target`` and move it there when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
-            for member, path in files.items():
-                add_member(archive, member, path, deflate=target.suffix == ".mar")
+            for member, content in files.items():
+                add_member(archive, member, content, deflate=target.suffix == ".mar")
         os.chmod(name, 0o644)
         os.replace(name, target)
     except BaseException:
@@ -126,14 +136,18 @@ def write_atomically(target: Path, files: dict[str, Path]) -> None:
         raise
 
 
-def add_member(archive: zipfile.ZipFile, member: str, path: Path, *, deflate: bool) -> None:
-    """Add one file with fixed time, mode and system, so that only its name and bytes count."""
+def add_member(archive: zipfile.ZipFile, member: str, content: Content, *, deflate: bool) -> None:
+    """Add one member with fixed time, mode and system, so that only its name and bytes count."""
     info = zipfile.ZipInfo(member, FIXED_TIME)
     info.create_system = 3
     info.external_attr = FILE_MODE << 16
     stored = not deflate or member.endswith(".params")
     info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
-    info.file_size = path.stat().st_size
-    with path.open("rb") as source, archive.open(info, "w") as sink:
-        while chunk := source.read(1 << 20):
-            sink.write(chunk)
+    info.file_size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    with open_content(content) as source, archive.open(info, "w") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def open_content(content: Content) -> BinaryIO:
+    """A member's content to read from."""
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")

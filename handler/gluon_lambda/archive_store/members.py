@@ -101,7 +101,7 @@ def check_sizes(total: int, packed: int, *, where: str, limits: Limits) -> None:
     if total > limits.total_bytes:
         raise ArchiveRejected(
             f"{where}: it unpacks to {total:,} bytes or more, over the limit of {limits.total_bytes:,}. "
-            "Leave out what serving does not need."
+            "Leave out what serving does not need, or raise GLUON_MAX_ARCHIVE_BYTES."
         )
     if total > limits.ratio_from_bytes and total > limits.ratio * packed:
         raise ArchiveRejected(
