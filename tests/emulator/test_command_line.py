@@ -21,7 +21,7 @@ from typing import IO
 
 import pytest
 
-from tests.emulator.sample_function import BROKEN_HANDLER, MakeFolder, running
+from tests.emulator.sample_function import BROKEN_HANDLER, MakeFolder, child, is_running
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,11 +174,12 @@ def test_start_api_serves_until_it_is_told_to_end_and_leaves_no_process(
 def test_ending_in_the_middle_of_an_invocation_kills_what_it_started(function_folder: Path) -> None:
     with serving(function_folder) as (process, url):
         asking = subprocess.Popen(["curl", "-s", "-o", os.devnull, url + "/sleep"])
-        _wait_until(lambda: bool(running("sleep 97.5")))
+        _wait_until(lambda: child(function_folder / "code") > 0)
+        assert is_running(child(function_folder / "code"))
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 0
         asking.wait(5)
-    assert not running("sleep 97.5")
+    assert not is_running(child(function_folder / "code"))
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
@@ -193,11 +194,7 @@ def test_a_killed_emulator_takes_its_idle_sandbox_with_it(function_folder: Path)
         described = get(url + "/describe")
         assert isinstance(described, dict)
         process.kill()
-        _wait_until(lambda: not Path(f"/proc/{described['pid']}").exists() or _is_zombie(described["pid"]))
-
-
-def _is_zombie(pid: int) -> bool:
-    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        _wait_until(lambda: not is_running(described["pid"]))
 
 
 def test_an_init_error_is_shown_at_start_and_answered_with_500(make_folder: MakeFolder) -> None:

@@ -16,7 +16,15 @@ import pytest
 
 from local_emulator.errors import SandboxClosed
 from local_emulator.records import Ending
-from tests.emulator.sample_function import BROKEN_HANDLER, SLOW_HANDLER, VANISHING_HANDLER, MakeFunction, ask, running
+from tests.emulator.sample_function import (
+    BROKEN_HANDLER,
+    SLOW_HANDLER,
+    VANISHING_HANDLER,
+    MakeFunction,
+    ask,
+    child,
+    is_running,
+)
 
 REPORT = re.compile(
     r"REPORT RequestId: (?P<id>\S+)\tDuration: (?P<duration>\d+\.\d\d) ms\tBilled Duration: (?P<billed>\d+) ms\t"
@@ -112,7 +120,7 @@ def test_past_the_timeout_the_whole_process_group_is_killed_and_the_next_start_i
         "errorType": "Sandbox.Timedout",
         "errorMessage": "RequestId: id-9 Error: Task timed out after 1.00 seconds",
     }
-    assert not running("sleep 97.5")
+    assert not is_running(child(Path(function.configuration.code_folder)))
     assert re.search(
         r"^\d{4}-\d\d-\d\dT\S+Z id-9 Task timed out after 1.00 seconds$", log.getvalue().decode(), re.MULTILINE
     )
