@@ -16,14 +16,12 @@ from typing import Any
 
 from benchmarks.agreement import Disagreement
 from benchmarks.contenders import ROOT, Contender, Places, all_contenders, compile_bytecode
-from benchmarks.machine import busy_share, machine_facts, versions_of
+from benchmarks.machine import cpu_time, foreign_share, machine_facts, versions_of
 from benchmarks.measure import Lambda, measure
 from benchmarks.report import table, to_result
 from benchmarks.sandbox import SandboxFailed
 from benchmarks.workload import Workload, prepare_workload
 
-# How long to look, before and after, whether the machine has other work.
-IDLE_LOOK_S = 1.0
 DEFAULT_CONTENDERS = ("ours", "floor", "floor-2", "naive")
 CONTENDERS_HELP = "of ours, floor, floor-2, naive, naive-2 (all but the last)"
 
@@ -86,11 +84,11 @@ def choose(names: Sequence[str], places: Places) -> list[Contender]:
     return [known[name] for name in names]
 
 
-def facts_of(options: argparse.Namespace, field: Sequence[Contender], *, busy: float) -> dict[str, Any]:
+def facts_of(options: argparse.Namespace, field: Sequence[Contender], *, foreign: float) -> dict[str, Any]:
     """Machine, versions and settings for the JSON."""
     return {
         "settings": {"cold": options.cold, "warm": options.warm, "bytecode": "compiled"},
-        "machine": {**machine_facts(), "busy_with_other_work": round(busy, 3)},
+        "machine": {**machine_facts(), "cpu_share_of_other_work": round(foreign, 3)},
         "versions": {contender.name: versions_of(contender.python) for contender in field},
     }
 
@@ -108,10 +106,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     setting = Lambda(workload.event, options.library_path, logs)
-    before = busy_share(IDLE_LOOK_S)
+    before = cpu_time()
     measured = measure(setting, field, cold=options.cold, warm=options.warm, say=print)
-    busy = max(before, busy_share(IDLE_LOOK_S))
-    return to_result(measured, facts_of(options, field, busy=busy))
+    return to_result(measured, facts_of(options, field, foreign=foreign_share(before, cpu_time())))
 
 
 def write_result(result: dict[str, Any], out: Path, *, plot: bool) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import subprocess
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGES = ("awslambdaric", "boto3", "fastapi", "mangum", "mxnet", "numpy", "pillow")
 
@@ -40,22 +41,43 @@ def field_of(path: Path, name: str) -> str:
     return "unknown"
 
 
-def busy_share(seconds: float) -> float:
-    """The share of all CPUs' time that is in use during the next ``seconds``, in which the caller does nothing.
+class CpuTime(NamedTuple):
+    """CPU time since the machine started, in seconds summed over its CPUs.
 
-    Two threads on a machine with one CPU free are slower than one: figures from a busy machine compare nothing.
+    Attributes:
+        total: All of it.
+        busy: Not idle and not waiting for disks.
+        own: This process's, and that of the children it has waited for.
     """
-    idle_before, total_before = cpu_ticks(Path("/proc/stat").read_text(encoding="ascii"))
-    time.sleep(seconds)
-    idle, total = cpu_ticks(Path("/proc/stat").read_text(encoding="ascii"))
-    return 1 - (idle - idle_before) / max(1, total - total_before)
+
+    total: float
+    busy: float
+    own: float
+
+
+def cpu_time() -> CpuTime:
+    """The CPU time until now."""
+    busy, total = cpu_ticks(Path("/proc/stat").read_text(encoding="ascii"))
+    ticks_a_second = os.sysconf("SC_CLK_TCK")
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return CpuTime(total / ticks_a_second, busy / ticks_a_second, own)
 
 
 def cpu_ticks(stat: str) -> tuple[int, int]:
-    """Idle (I/O wait included) and total ticks out of the text of ``/proc/stat``; see proc(5)."""
+    """Busy and total ticks out of the text of ``/proc/stat``; see proc(5)."""
     # guest and guest_nice, behind the first eight, are counted in user and nice already.
     ticks = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def foreign_share(before: CpuTime, after: CpuTime) -> float:
+    """The share of all CPUs' time that others than this process and its children took between two looks.
+
+    Two threads on a machine with one CPU free are slower than one: figures from a busy machine compare nothing.
+    """
+    foreign = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, foreign / max(after.total - before.total, 0.01))
 
 
 def versions_of(python: Path) -> dict[str, str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.contenders import Contender
-from benchmarks.machine import cpu_ticks
+from benchmarks.machine import CpuTime, cpu_ticks, cpu_time, foreign_share
 from benchmarks.measure import Lambda, measure, turns
 from benchmarks.report import table, to_result
 from benchmarks.runtime_api import read_call
 from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_phases
 
-MACHINE = {"processor": "x", "cpus": 2, "busy_with_other_work": 0.01}
+MACHINE = {"processor": "x", "cpus": 2, "cpu_share_of_other_work": 0.01}
 HANDLER = """
 import json, time
 print("loading")
@@ -128,9 +129,27 @@ def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path)
 
 
 def test_figures_from_a_busy_machine_are_marked() -> None:
-    facts = {"machine": MACHINE | {"busy_with_other_work": 0.4}, "settings": {"cold": 1, "warm": 1}}
+    facts = {"machine": MACHINE | {"cpu_share_of_other_work": 0.4}, "settings": {"cold": 1, "warm": 1}}
     assert table(to_result({}, facts)).startswith("NOT TO BE RELIED ON: 40%")
 
 
 def test_waiting_for_disks_counts_as_idle_and_guests_count_once() -> None:
-    assert cpu_ticks("cpu  1 2 4 100 8 16 32 64 1 2\ncpu0 9 9 9 9 9 9 9 9 9 9\n") == (108, 227)
+    assert cpu_ticks("cpu  1 2 4 100 8 16 32 64 1 2\ncpu0 9 9 9 9 9 9 9 9 9 9\n") == (119, 227)
+
+
+def test_the_benchmarks_own_work_is_not_counted_as_others() -> None:
+    before, after = CpuTime(total=100.0, busy=50.0, own=5.0), CpuTime(total=120.0, busy=65.0, own=17.0)
+    assert foreign_share(before, after) == pytest.approx(3 / 20)
+
+
+def test_own_work_that_the_machine_has_not_counted_yet_makes_nothing_negative() -> None:
+    before, after = CpuTime(total=100.0, busy=50.0, own=5.0), CpuTime(total=100.0, busy=50.0, own=5.1)
+    assert foreign_share(before, after) == 0.0
+
+
+def test_a_childs_work_is_own_work_once_it_has_ended() -> None:
+    before = cpu_time()
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    after = cpu_time()
+    assert after.own - before.own > 0.01
+    assert after.total > before.total
