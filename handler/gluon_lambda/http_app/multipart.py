@@ -39,15 +39,23 @@ def parse_multipart(body: bytes, content_type: str) -> tuple[Part, ...]:
         raise MalformedBody(
             "multipart/form-data without a boundary in Content-Type: let the client set that header itself (curl -F does)"
         )
+    sections = _sections(body, boundary.encode("latin-1", "replace"))
+    if len(sections) > _MOST_PARTS:
+        raise PayloadTooLarge(f"multipart/form-data with {len(sections)} parts; at most {_MOST_PARTS} are read")
+    return tuple(_part(section) for section in sections)
+
+
+def _sections(body: bytes, boundary: bytes) -> list[bytes]:
+    """What stands between the delimiters, each section with the line break that ends its delimiter's line."""
     # A line break belongs to the delimiter that follows it; the first delimiter may stand at the very start.
-    sections = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"))
-    if len(sections) < 2 or not sections[-1].startswith(b"--"):
+    delimiter = re.compile(rb"\r\n--" + re.escape(boundary) + rb"(--|[ \t]*(?=\r\n))")
+    _preamble, *pieces = delimiter.split(b"\r\n" + body)
+    marks, sections = pieces[0::2], pieces[1::2]
+    if b"--" not in marks:
         raise MalformedBody(
-            f"multipart/form-data: the closing boundary --{boundary}-- is missing; the body was cut off or garbled"
+            f"multipart/form-data: the closing boundary --{boundary.decode('latin-1')}-- is missing; the body was cut off or garbled"
         )
-    if len(sections) - 2 > _MOST_PARTS:
-        raise PayloadTooLarge(f"multipart/form-data with {len(sections) - 2} parts; at most {_MOST_PARTS} are read")
-    return tuple(_part(section) for section in sections[1:-1])
+    return sections[: marks.index(b"--")]
 
 
 def _part(section: bytes) -> Part:
