@@ -1,4 +1,4 @@
-"""What the example archives' ``build.py`` files share: command line, engine, figures."""
+"""What the example archives' ``build.py`` files share: command line, engine, packing, figures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from archives.manifests import ManifestOptions, manifest_member
+from archives.pack import pack_folder
 from gluon_lambda.runtime import stock_mxnet
 from gluon_lambda.runtime.engine_environment import usable_threads
-
-MXNET_VERSION = "1.9.1"
 
 
 def output_folder(description: str) -> Path:
@@ -34,41 +34,14 @@ def prepare_engine() -> None:
     stock_mxnet.install()
 
 
-def manifest_0_4(name: str, description: str, **files: str) -> dict[str, Any]:
-    """A manifest as MMS 0.4 writes it (mms/manifest_schema/manifest-schema.json).
-
-    Args:
-        name: The model's name.
-        description: One sentence.
-        files: ``Service``, ``Symbol``, ``Parameters``, as far as there are such files.
-    """
-    model = {"Signature": "signature.json", "Service": "", "Symbol": "", "Parameters": "", **files}
-    model_format = "MXNet-Symbolic" if model["Symbol"] else "Gluon-Imperative"
-    return {
-        "Model-Archive-Version": 0.2,
-        "Model-Archive-Description": description,
-        "License": "Apache-2.0",
-        "Model-Server": 0.4,
-        "Model": {"Model-Name": name, "Description": description, "Model-Format": model_format, **model},
-        "Engine": {"MXNet": MXNET_VERSION},
-    }
-
-
-def manifest_1_x(name: str, description: str, *, handler: str) -> dict[str, Any]:
-    """A manifest as MMS 1.x's model-archiver writes it (manifest_components/manifest.py)."""
-    return {
-        "specificationVersion": "1.0",
-        "implementationVersion": "1.0",
-        "modelServerVersion": "1.0",
-        "description": description,
-        "license": "Apache-2.0",
-        "runtime": "python",
-        "model": {"modelName": name, "modelVersion": "1.0", "handler": handler},
-        "engine": {"engineName": "MXNet", "engineVersion": MXNET_VERSION},
-    }
+def pack_with_manifest(folder: Path, target: Path, options: ManifestOptions) -> None:
+    """Write the manifest of a folder that holds everything else, and pack it."""
+    member, manifest = manifest_member(folder, target, options)
+    (folder / member).parent.mkdir(exist_ok=True)
+    (folder / member).write_bytes(manifest)
+    pack_folder(folder, target)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON for people and tests to read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

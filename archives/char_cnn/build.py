@@ -12,8 +12,8 @@ import numpy as np
 
 from archives.char_cnn.baseline import naive_bayes_accuracy
 from archives.char_cnn.corpus import Review, category_names, generate, read_grammar
-from archives.example_build import manifest_0_4, manifest_1_x, output_folder, prepare_engine, write_json
-from archives.pack import pack_folder
+from archives.example_build import output_folder, pack_with_manifest, prepare_engine, write_json
+from archives.manifests import ManifestOptions
 
 HERE = Path(__file__).parent
 DESCRIPTION = "Names the product category of a review, character by character."
@@ -79,9 +79,7 @@ def pack_service(net: Any, grammar: dict[str, Any], target: Path) -> None:
         write_common_files(folder, grammar)
         shutil.copy(HERE / "char_cnn_service.py", folder)
         net.save_parameters(str(folder / "char_cnn.params"))
-        files = {"Service": "char_cnn_service.py", "Parameters": "char_cnn.params"}
-        write_json(folder / "MANIFEST.json", manifest_0_4("char_cnn", DESCRIPTION, **files))
-        pack_folder(folder, target)
+        pack_with_manifest(folder, target, ManifestOptions("char_cnn", "char_cnn_service.py", description=DESCRIPTION))
 
 
 def pack_native(net: Any, grammar: dict[str, Any], target: Path) -> None:
@@ -95,9 +93,8 @@ def pack_native(net: Any, grammar: dict[str, Any], target: Path) -> None:
         net.hybridize()
         net(mx.nd.zeros((1, 69, 1014)))
         net.export(str(folder / "char_cnn"))
-        manifest = manifest_1_x("char_cnn_native", DESCRIPTION, handler="char_cnn_native.py")
-        write_json(folder / "MAR-INF" / "MANIFEST.json", manifest)
-        pack_folder(folder, target)
+        options = ManifestOptions("char_cnn_native", "char_cnn_native.py", description=DESCRIPTION)
+        pack_with_manifest(folder, target, options)
 
 
 def write_common_files(folder: Path, grammar: dict[str, Any]) -> None:

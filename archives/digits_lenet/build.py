@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from archives.digits_lenet.digits import HELD_OUT, as_served, read_digits, split, write_pictures
-from archives.example_build import manifest_0_4, output_folder, prepare_engine, write_json
-from archives.pack import pack_folder
+from archives.example_build import output_folder, pack_with_manifest, prepare_engine, write_json
+from archives.manifests import ManifestOptions
 from gluon_lambda.archive_store.signature import parse_signature
 from gluon_lambda.services.image_steps import parse_steps
 
@@ -57,9 +57,7 @@ def pack(net: Any, target: Path) -> None:
         net.export(str(folder / "digits_lenet"))
         shutil.copy(HERE / "signature.json", folder)
         (folder / "synset.txt").write_text("".join(f"{digit}\n" for digit in range(10)), encoding="ascii")
-        files = {"Symbol": "digits_lenet-symbol.json", "Parameters": "digits_lenet-0000.params"}
-        write_json(folder / "MANIFEST.json", manifest_0_4("digits_lenet", DESCRIPTION, **files))
-        pack_folder(folder, target)
+        pack_with_manifest(folder, target, ManifestOptions("digits_lenet", description=DESCRIPTION))
 
 
 if __name__ == "__main__":
