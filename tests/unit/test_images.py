@@ -215,6 +215,15 @@ def test_a_truncated_image_is_refused(kind: str, share: float) -> None:
         pixels(raw[: int(len(raw) * share)])
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_a_file_that_was_cut_off_is_refused_unless_every_pixel_came(kind: str) -> None:
+    raw = file_of(noise(12, 9), kind)
+    whole = pixels(raw)
+    for kept in range(0, len(raw), 3):  # what may be missing is a trailer: PNG's last chunk, GIF's last byte
+        with suppress(MalformedBody):
+            assert np.array_equal(pixels(raw[:kept]), whole)
+
+
 @pytest.mark.parametrize("raw", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"%PDF-1.7 ", b"\x00" * 999])
 def test_what_is_no_image_is_refused(raw: bytes) -> None:
     with pytest.raises(MalformedBody, match=rf"\({len(raw):,} bytes\)"):
