@@ -59,16 +59,16 @@ def require_initialised(blocks: Iterable[Any], *, archive: str) -> None:
 
 
 def hybridize_blocks(blocks: Iterable[Any], signature: Signature | None) -> None:
-    """Hybridize each block that gives the same answer before and after, on an input of the signature's shape.
+    """Hybridize each HybridBlock that gives the same answer before and after, on an input of the signature's shape.
 
-    The others are left as the archive's code made them: those that cannot be traced, and those whose input is not what the
-    signature declares, for there nothing can be compared.
+    The others are left as the archive's code made them: plain blocks, whose Python code must run; those that cannot be traced;
+    and those whose input is not what the signature declares, for there nothing can be compared.
     """
-    arrays = sample_arrays(signature.inputs) if signature is not None else None
+    engine: Any = sys.modules.get("mxnet")
+    arrays = sample_arrays(signature.inputs) if engine is not None and signature is not None else None
     for block in blocks:
-        if arrays is not None and _hybridize(block, arrays):
-            continue
-        logger.info("%s is served as the archive's code made it: not seen to work hybridized", type(block).__name__)
+        if isinstance(block, engine.gluon.HybridBlock) and (arrays is None or not _hybridize(block, arrays)):
+            logger.info("%s is served as the archive's code made it: not seen to work hybridized", type(block).__name__)
 
 
 def sample_arrays(declarations: Sequence[InputDeclaration]) -> list[Array] | None:
