@@ -35,7 +35,7 @@ HYBRID = ARCHIVES / "alexnet_hybrid" / "hybrid_alexnet.py"
 IMPERATIVE = ARCHIVES / "alexnet_imperative" / "imperative_alexnet.py"
 PRETRAINED = ARCHIVES / "alexnet_pretrained" / "pretrained_alexnet.py"
 SMALL: dict[str, Any] = {"classes": 5, "units": 8}
-SMALL_ZOO_NET = "mobilenet0.25"
+SMALL_ZOO_NET = "squeezenet1.1"
 
 # What derives a service with a smaller net from an example's own.
 SMALLER = """
