@@ -68,7 +68,7 @@ def _explicit(answer: dict[str, Any]) -> HttpResponse:
 
 def _status(value: Any) -> int:
     text = str(value)
-    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d\d", text) or text < "200":
+    if not re.fullmatch(r"[1-9]\d\d", text) or text < "200":
         raise MalformedResponse(f"statusCode is {value!r}, not a status from 200 to 999")
     return int(text)
 

@@ -13,7 +13,7 @@ import pytest
 
 from local_emulator.records import Invocation
 from local_emulator.runtime_api.router import serve
-from local_emulator.runtime_api.session import Delivery, RuntimeSession
+from local_emulator.runtime_api.session import Answer, Delivery, RuntimeSession
 from local_emulator.runtime_api.states import RuntimeState
 
 NEXT = "/2018-06-01/runtime/invocation/next"
@@ -99,6 +99,15 @@ def test_a_response_is_accepted_once(running_api: Api) -> None:
     }
     assert running_api.answer("error")[0] == 403
     assert running_api.session.wait_for_answer(until=time.monotonic()) == answer
+
+
+def test_an_answer_is_found_even_if_the_runtime_has_moved_on(running_api: Api) -> None:
+    assert running_api.answer("response", b"1")[0] == 202
+    threading.Thread(target=running_api.ask, args=("GET", NEXT), daemon=True).start()
+    assert running_api.session.wait_until_ready(until=time.monotonic() + 5)
+    began = time.monotonic()
+    assert running_api.session.wait_for_answer(until=began + 5) == Answer(RuntimeState.INVOCATION_RESPONSE, b"1")
+    assert time.monotonic() - began < 2
 
 
 def test_an_error_is_accepted_once(running_api: Api) -> None:
