@@ -155,6 +155,11 @@ class Predictor(Protocol):
         """What the net takes, in the symbol's order."""
         ...
 
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the net gives for the smallest batch that it takes; empty where that cannot be told before a request comes."""
+        ...
+
     def predict(self, arrays: Mapping[str, Array]) -> list[Array]:
         """Run the net once.
 
@@ -192,6 +197,7 @@ class PredictorFactory(Protocol):
         Raises:
             ParametersMismatch: The params do not fit the symbol, or the inputs are not the symbol's.
             ArchiveCorrupt: Symbol or params do not parse.
+            SignatureInvalid: The net fails on zeros of the declared shapes.
             EngineUnavailable: There is no libmxnet.
         """
         ...

@@ -45,6 +45,11 @@ def test_it_tells_its_inputs(predictor: Predictor) -> None:
     assert predictor.inputs == (SPEC,)
 
 
+def test_what_it_tells_of_its_outputs_is_what_it_gives(predictor: Predictor) -> None:
+    for spec, output in zip(predictor.outputs, predictor.predict({"data": images(1)}), strict=bool(predictor.outputs)):
+        assert (spec.shape, spec.dtype) == (output.shape, output.dtype.name)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_any_batch_size_goes(predictor: Predictor, count: int) -> None:
     assert predictor.predict({"data": images(count)})[0].shape == (count, 4)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gluon_lambda.errors import ArchiveCorrupt, EngineUnavailable, InferenceError, ParametersMismatch
+from gluon_lambda.errors import ArchiveCorrupt, EngineUnavailable, InferenceError, ParametersMismatch, SignatureInvalid
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.libmxnet import Library
 from gluon_lambda.runtime.native_predictor import NativePredictor
@@ -201,6 +201,22 @@ class TestEveryKindOfNet:
         padded = memoryview(b"x" * 64 + small_net.params + b"y" * 64)[64:-64]
         predictor = engine(name="small.model", symbol=small_net.symbol, params=padded, inputs=[SPEC])
         assert predictor.predict({"data": np.ones((1, 1, 8, 8), "float32")})[0].shape == (1, 4)
+
+
+class TestWarmUp:
+    def test_it_tells_the_outputs_before_the_first_request(self, engine: Engine, small_net: ExportedNet) -> None:
+        assert load(engine, small_net).outputs == (TensorSpec("output0", (1, 4), "float32"),)
+
+    def test_it_is_left_out_where_a_size_is_open(self, engine: Engine, mx: Any) -> None:
+        net = ExportedNet(mx.sym.identity(mx.sym.var("data")).tojson().encode(), _no_parameters(mx))
+        assert load(engine, net, TensorSpec("data", (0, 0))).outputs == ()
+
+    def test_a_net_that_fails_on_the_declared_shapes_is_refused(self, engine: Engine, mx: Any, tmp_path: Any) -> None:
+        """MXNet has no float16 dense layer on CPUs, and says so only when it runs."""
+        symbol = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2, no_bias=True, name="fc")
+        params = saved(mx, tmp_path, {"arg:fc_weight": mx.nd.ones((2, 2), dtype="float16")})
+        with pytest.raises(SignatureInvalid, match="fails on zeros of the declared shapes: .*float16 fully connected"):
+            load(engine, ExportedNet(symbol.tojson().encode(), params), TensorSpec("data", (0, 2), "float16"))
 
 
 class TestTheEngine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gluon_lambda.errors import SignatureInvalid
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet
 from gluon_lambda.runtime.native_predictor import NativePredictor
 from gluon_lambda.types import TensorSpec
@@ -30,5 +31,9 @@ class Engine:
     ) -> NativePredictor:
         """Load an exported net and run it once; see ``types.PredictorFactory``."""
         predictor = NativePredictor(self.library, name=name, symbol=symbol, params=params, inputs=inputs)
-        predictor.warm_up()
+        try:
+            predictor.warm_up()
+        except SignatureInvalid:
+            predictor.close()
+            raise
         return predictor

@@ -30,6 +30,11 @@ class FakePredictor:
         """What the net takes."""
         return self._inputs
 
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Nothing: a fake knows only what it is asked."""
+        return ()
+
     def predict(self, arrays: Mapping[str, Array]) -> list[Array]:
         """Check the inputs as a real predictor does, and compute."""
         for spec in self._inputs:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 
-from gluon_lambda.errors import InferenceError, InputMismatch, OutOfMemory, ParametersMismatch
+from gluon_lambda.errors import InferenceError, InputMismatch, OutOfMemory, ParametersMismatch, SignatureInvalid
 from gluon_lambda.runtime.dtypes import dtype_flag, is_known
 from gluon_lambda.runtime.libmxnet import Handle, Library, MXNetError, strings
 from gluon_lambda.runtime.net_checks import check_net, fits
@@ -60,6 +60,7 @@ class NativePredictor:
         self._library = library
         self._name = name
         self._inputs = tuple(inputs)
+        self._outputs: tuple[TensorSpec, ...] = ()
         self._plans: OrderedDict[tuple[Shape, ...], _Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._symbol = open_symbol(library, symbol, where=name)
@@ -70,6 +71,11 @@ class NativePredictor:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the net takes, as declared."""
         return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the net gave when it was warmed up; empty where it was not."""
+        return self._outputs
 
     def predict(self, arrays: Mapping[str, Array]) -> list[Array]:
         """Run the net once; see ``types.Predictor``."""
@@ -82,9 +88,19 @@ class NativePredictor:
                 _raise_inference_error(self._name, error)
 
     def warm_up(self) -> None:
-        """Run once on zeros, batch of one, so that the first request finds everything in place; skipped where a size is open."""
-        if all(size for spec in self._inputs for size in spec.shape[1:]):
-            self.predict({spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self._inputs})
+        """Run once on zeros, batch of one, so that the first request finds everything in place; skipped where a size is open.
+
+        Raises:
+            SignatureInvalid: The net fails on them.
+        """
+        if not all(size for spec in self._inputs for size in spec.shape[1:]):
+            return
+        zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self._inputs}
+        try:
+            outputs = self.predict(zeros)
+        except InferenceError as error:
+            raise SignatureInvalid(f"{self._name}: the net fails on zeros of the declared shapes: {error}") from error
+        self._outputs = tuple(TensorSpec(f"output{at}", out.shape, out.dtype.name) for at, out in enumerate(outputs))
 
     def close(self) -> None:
         """Give the engine's memory back."""

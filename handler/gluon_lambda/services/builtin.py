@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gluon_lambda.archive_store.signature import Signature
     from gluon_lambda.services.inputs import Inputs
     from gluon_lambda.services.labels import AnswerSteps
-    from gluon_lambda.types import Array, Payload, Predictor, PredictorFactory
+    from gluon_lambda.types import Payload, Predictor, PredictorFactory
 
     Reader = Callable[[Payload], Inputs]
     Shapes = dict[str, tuple[int, ...]]
@@ -77,7 +78,7 @@ def load(archive: Archive, make_predictor: PredictorFactory) -> BuiltinService:
     net = load_net(archive, make_predictor)
     with ExitStack() as on_failure:
         on_failure.callback(net.close)
-        steps = _fitted(steps, _first_outputs(net, signature, shapes, where=where), where=where)
+        steps = _fitted(steps, _output_shapes(net, signature, shapes, where=where), where=where)
         on_failure.pop_all()
     return BuiltinService(net, read, steps, form=archive.manifest.form)
 
@@ -98,20 +99,27 @@ def _reader(signature: Signature, *, first_wins: bool, where: str) -> tuple[Read
     raise SignatureInvalid(f"{where}: input_type is {signature.input_type!r}. Accepted: image/jpeg, application/json.")
 
 
-def _first_outputs(net: Predictor, signature: Signature, shapes: Shapes, *, where: str) -> list[Array] | None:
-    """What the net makes of zeros: warms it up, and shows its outputs. None where the declared sizes are open."""
+def _output_shapes(net: Predictor, signature: Signature, shapes: Shapes, *, where: str) -> list[tuple[int, ...]] | None:
+    """The shapes of the net's outputs for the smallest request; None where that has sizes left open.
+
+    The predictor knows them where the net's own inputs are declared whole; otherwise the net is run once on zeros of what the steps make.
+    """
+    if net.outputs:
+        return [spec.shape for spec in net.outputs]
     if not all(size for shape in shapes.values() for size in shape):
         return None
     zeros = {each.name: np.zeros(shapes[each.name], each.dtype) for each in signature.inputs}
     try:
-        return net.predict(zeros)
+        return [output.shape for output in net.predict(zeros)]
     except InputMismatch as error:
         raise SignatureInvalid(f"{where} declares what the net does not take: {error}") from error
     except InferenceError as error:
         raise ServiceLoadError(f"{where}: the net fails on zeros of the declared shapes: {error}") from error
 
 
-def _fitted(steps: tuple[AnswerSteps, ...], outputs: list[Array] | None, *, where: str) -> tuple[AnswerSteps, ...]:
+def _fitted(
+    steps: tuple[AnswerSteps, ...], outputs: list[tuple[int, ...]] | None, *, where: str
+) -> tuple[AnswerSteps, ...]:
     if outputs is None and not steps:
         raise SignatureInvalid(f"{where}: the inputs' sizes are open, so outputs must be declared; there are none.")
     if outputs is None:
@@ -119,8 +127,8 @@ def _fitted(steps: tuple[AnswerSteps, ...], outputs: list[Array] | None, *, wher
     steps = steps or tuple(labels.AnswerSteps(f"output{at}") for at in range(len(outputs)))
     if len(steps) != len(outputs):
         raise SignatureInvalid(f"{where} declares {len(steps)} outputs, and the net has {len(outputs)}.")
-    for output, each in zip(outputs, steps, strict=True):
-        labels.check_labels(each, output[:1].size if output.ndim else 1, where=where)
+    for shape, each in zip(outputs, steps, strict=True):
+        labels.check_labels(each, prod(shape[1:]), where=where)
     return steps
 
 
