@@ -34,15 +34,18 @@ def export_block(factory: str, parameters: Path | None, inputs: Sequence[TensorS
     """
     if not inputs:
         raise PackError(f"{factory}: say what the block takes, e.g. --input data=0,3,224,224 (0 is any size).")
-    block = load_block(factory)
-    if parameters:
-        load_parameters(block, parameters)
-    return trace(block, inputs, what=factory)
+    stock_mxnet.install()
+    import mxnet
+
+    with mxnet.name.NameManager():  # names count from 0, so that the same block gives the same bytes
+        block = load_block(factory)
+        if parameters:
+            load_parameters(block, parameters)
+        return trace(block, inputs, what=factory)
 
 
 def load_block(factory: str) -> Any:
     """Call the factory."""
-    stock_mxnet.install()
     from mxnet.gluon import HybridBlock
 
     module, _, function = factory.rpartition(":")

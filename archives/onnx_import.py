@@ -133,4 +133,20 @@ def evaluate(model: Any, arrays: Arrays) -> list[Any]:
     """What ONNX's reference evaluator answers."""
     from onnx.reference import ReferenceEvaluator
 
-    return list(ReferenceEvaluator(model).run(None, dict(arrays)))
+    return list(ReferenceEvaluator(model, new_ops=[inference_normalization()]).run(None, dict(arrays)))
+
+
+def inference_normalization() -> type:
+    """BatchNormalization for the reference evaluator, which below opset 14 runs its own in training mode.
+
+    ONNX Operators, BatchNormalization-9: with one output it is in test mode.
+    """
+    from onnx.reference.op_run import OpRun
+
+    class BatchNormalization(OpRun):  # type: ignore[misc,unused-ignore]  # the name is how the evaluator finds it
+        def _run(self, *values: Any, epsilon: float = 1e-5, **_: Any) -> tuple[Any]:
+            x = values[0]
+            scale, bias, mean, variance = (value.reshape(-1, *[1] * (x.ndim - 2)) for value in values[1:5])
+            return ((scale * (x - mean) / np.sqrt(variance + epsilon) + bias).astype(x.dtype),)
+
+    return BatchNormalization

@@ -142,7 +142,8 @@ def added_members(request: PackRequest, folder: Path, target: Path) -> dict[str,
     added: dict[str, Content] = {}
     if request.labels:
         added["synset.txt"] = existing(request.labels)
-    if request.service and not (folder / request.service).is_file():
+    is_inside = not Path(request.service).is_absolute() and (folder / request.service).is_file()
+    if request.service and not is_inside:
         added[Path(request.service).name] = existing(Path(request.service))
     if needs_manifest(request):
         service = request.handler or Path(request.service).name

@@ -147,8 +147,13 @@ def cause(error: BaseException) -> str:
 def shown(prediction: Prediction) -> str:
     """The answer's beginning."""
     value = prediction.value
-    text = repr(value) if isinstance(value, (bytes, str)) else json.dumps(value, default=repr)
+    text = repr(value) if isinstance(value, (bytes, str)) else json.dumps(value, default=plain)
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def plain(value: Any) -> Any:
+    """A JSON value for a NumPy one."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else repr(value)
 
 
 def made_up_parts(archive: Archive) -> tuple[Part, ...]:

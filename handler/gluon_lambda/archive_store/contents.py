@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from gluon_lambda.archive_store.cache import TREES, Cache, Lease, add_tree, discard, lease
-from gluon_lambda.archive_store.digests import file_digest, folder_digest
+from gluon_lambda.archive_store.digests import bytes_digest, file_digest, folder_digest
 from gluon_lambda.archive_store.members import Limits, check_count, check_mode, check_name, logical_names
 from gluon_lambda.archive_store.tar_archive import unpack_tar
 from gluon_lambda.archive_store.zip_directory import ZipMember, member_buffer, member_chunks, read_directory
@@ -59,7 +59,6 @@ class ZipContents:
     def __init__(
         self, path: str, *, where: str, cache: Cache, limits: Limits, digest: str = "", fetched: Lease | None = None
     ) -> None:
-        self._path = path
         self._where = where
         self._cache = cache
         self._digest = digest
@@ -81,9 +80,9 @@ class ZipContents:
         return member_buffer(self._view, self._members[member], where=self._where)
 
     def digest(self) -> str:
-        """The archive file's SHA-256."""
-        if not self._digest:
-            self._digest = file_digest(self._path)
+        """The archive file's SHA-256. What is hashed is what was opened, should another file have its name by now."""
+        if not self._digest and self._members:
+            self._digest = bytes_digest(self._view)
         return self._digest
 
     def folder(self) -> str:

@@ -31,6 +31,13 @@ def file_digest(path: str) -> str:
     return digest.hexdigest()
 
 
+def bytes_digest(content: memoryview) -> str:
+    """The digest of bytes, as hex digits."""
+    digest = new_sha256()
+    digest.update(content)
+    return digest.hexdigest()
+
+
 def folder_digest(files: Mapping[str, str]) -> str:
     """The digest of a folder's content: of its files' names, sizes and digests in order; times and modes do not count.
 
