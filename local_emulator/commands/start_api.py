@@ -58,8 +58,9 @@ def _log(line: str) -> None:
 
 
 def _serve(server: HttpServer, function: Function, examples: list[Example], host: str) -> None:
-    failure = function.initialise()
+    # Requests that come during INIT wait for the sandbox, as on Lambda; only the announcement waits for INIT's end.
     server.start()
+    failure = function.initialise()
     if failure is not None:
         _log(_in_clear_words(failure))
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"

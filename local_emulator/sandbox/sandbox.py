@@ -133,6 +133,8 @@ class Sandbox:
             runtime.process.peak_memory_mb()  # seen now, in case the first invocation ends it
             self._unreported_init_ms = init_ms if phase == "init" else None
             return None
+        if self._closed:
+            raise SandboxClosed("the emulator is ending")
         failure = _init_failure(runtime)
         self._discard()
         self._console.line(_init_report(failure, init_ms, phase))

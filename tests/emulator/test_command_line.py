@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import select
 import shlex
 import signal
 import socket
@@ -21,7 +20,8 @@ from typing import IO
 
 import pytest
 
-from tests.emulator.sample_function import BROKEN_HANDLER, MakeFolder, child, is_running
+from local_emulator.commands.interrupts import in_thread
+from tests.emulator.sample_function import BROKEN_HANDLER, SLOW_HANDLER, MakeFolder, child, is_running
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,12 @@ def run(folder: Path, *arguments: str, event: str = "", **variables: str) -> sub
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``start-api`` on a free port; gives the process and the address that it says it listens on."""
+    with _started(folder, *arguments) as process:
+        yield process, _address(process)
+
+
+@contextlib.contextmanager
+def _started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command("start-api", "--port", "0", *arguments),
         cwd=folder,
@@ -55,7 +61,7 @@ def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
         text=True,
     )
     try:
-        yield process, _address(process)
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -68,9 +74,8 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def _line(process: subprocess.Popen[str]) -> str:
-    output = _stdout(process)
-    assert select.select([output], [], [], 20)[0], "nothing came for 20 seconds"
-    return output.readline()
+    # In a thread, for its time limit: select() knows nothing of the lines that the stream has buffered.
+    return in_thread(_stdout(process).readline).result(20)
 
 
 def _stdout(process: subprocess.Popen[str]) -> IO[str]:
@@ -187,6 +192,19 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_ending_in_the_middle_of_init_is_quick_and_quiet(make_folder: MakeFolder) -> None:
+    folder = make_folder(SLOW_HANDLER)
+    with _started(folder) as process:
+        _wait_until((folder / "code" / "started").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+        assert _stdout(process).read() == ""
+    log = (folder / "log").read_text()
+    assert "Ending." in log
+    assert "Traceback" not in log
+    assert "failed" not in log
 
 
 def test_a_killed_emulator_takes_its_idle_sandbox_with_it(function_folder: Path) -> None:
