@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, ServiceLoadError
+from gluon_lambda.services.blocks import settled
 from gluon_lambda.services.load import load_service
 from gluon_lambda.types import Part, Service
 from tests.service_archives import (
@@ -160,8 +161,25 @@ def test_a_shape_that_the_signature_does_not_declare_is_refused_in_the_services_
     )
 
 
-# MXNet computes asynchronously: it finds the negative deviation only when somebody waits for the numbers.
+# With every engine but the one that Lambda gets, MXNet finds the negative deviation only when somebody waits for the numbers.
 LATE_ERROR = "mx.nd.random.normal(0, -1, shape=(1, 3))"
+
+
+class Pending:
+    """Stands for an array that MXNet has not computed yet."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def wait_to_read(self) -> None:
+        self.waited += 1
+
+
+def test_what_a_phase_returns_is_waited_for_alone_or_in_a_list() -> None:
+    one, two, three = Pending(), Pending(), Pending()
+    assert settled(one) is one
+    assert settled([two, "no array", three])[0] is two
+    assert [each.waited for each in (one, two, three)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -100,13 +100,13 @@ def test_importlib_pickles_and_sys_path_find_an_archives_modules_while_it_is_at_
             model = importlib.import_module("model")
             word = pickle.loads(b"cwords\\nWord\\n(tR.")
             again = pickle.loads(pickle.dumps(word))
-            return [[extra.NAME, model.NAME, word.text, type(again) is type(word)]]
+            return [[extra.NAME, model.NAME, word.text, type(again) is type(word), model.__spec__.name == model.__name__]]
     """
     words = "class Word:\n    text = 'a word'"
     files: Code = {"lib/extra.py": "NAME = 'extra'", "model.py": "NAME = 'model'", "words.py": words}
     service = served_1_x(tmp_path / "dynamic", code, files)
     for _ in range(2):
-        assert answer(service) == ["extra", "model", "a word", True]
+        assert answer(service) == ["extra", "model", "a word", True, True]
     assert not {"model", "words", "extra"} & set(sys.modules)
     assert not any(str(tmp_path) in entry for entry in sys.path)
 
@@ -153,7 +153,8 @@ def test_the_archives_folder_is_the_current_one_for_its_code_and_not_for_others(
     assert os.getcwd() == before
 
 
-def test_no_bytecode_is_written_into_an_archives_folder(tmp_path: Path) -> None:
+def test_no_bytecode_is_written_into_an_archives_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     served_1_x(tmp_path / "clean", HANDLER, modules("clean"))
     assert not list((tmp_path / "clean").rglob("*.pyc"))
 
@@ -162,12 +163,12 @@ def test_an_archive_of_bytecode_only_is_served(tmp_path: Path) -> None:
     import py_compile
 
     source = tmp_path / "utils.py"
-    source.write_text("import more\nNAME = more.NAME")
+    source.write_text("import queue\nNAME = queue.NAME")
     compiled = py_compile.compile(str(source), cfile=str(tmp_path / "utils.pyc"))
     assert compiled is not None
-    files: Code = {"utils.pyc": Path(compiled).read_bytes(), "more.py": "NAME = 'more'"}
+    files: Code = {"utils.pyc": Path(compiled).read_bytes(), "queue.py": "NAME = 'own'"}
     code = "import utils\ndef handle(data, context):\n    return [utils.NAME]"
-    assert answer(served_1_x(tmp_path / "compiled", code, files)) == "more"
+    assert answer(served_1_x(tmp_path / "compiled", code, files)) == "own"
 
 
 def test_closing_forgets_the_modules(tmp_path: Path) -> None:
