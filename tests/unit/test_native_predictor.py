@@ -163,6 +163,16 @@ class TestEveryKindOfNet:
         (answer,) = load(engine, net, TensorSpec("data", (0, 2), dtype)).predict({"data": np.array([[1, 2]], dtype)})
         assert (answer.dtype, answer.tolist()) == (np.dtype(dtype), [[2, 1]])
 
+    def test_a_convolution_of_doubles_is_computed_in_doubles(self, engine: Engine, mx: Any, tmp_path: Any) -> None:
+        symbol = mx.sym.Activation(
+            mx.sym.Convolution(mx.sym.var("data"), kernel=(1, 1), num_filter=1, no_bias=True, name="c"), act_type="relu"
+        )
+        weight = mx.nd.array([[[[1 + 1e-12]]]], dtype="float64")
+        net = ExportedNet(symbol.tojson().encode(), saved(mx, tmp_path, {"arg:c_weight": weight}))
+        predictor = load(engine, net, TensorSpec("data", (0, 1, 2, 2), "float64"))
+        (answer,) = predictor.predict({"data": np.full((1, 1, 2, 2), 3.0)})
+        assert answer.flat[0] == 3 * (1 + 1e-12)
+
     def test_a_net_with_numpy_semantics(self, engine: Engine, mx: Any, export: Export) -> None:
         """The predict API says "saved in np shape semantics" and stops."""
         mx.npx.set_np()
@@ -215,7 +225,7 @@ class TestWarmUp:
         """MXNet has no float16 dense layer on CPUs, and says so only when it runs."""
         symbol = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2, no_bias=True, name="fc")
         params = saved(mx, tmp_path, {"arg:fc_weight": mx.nd.ones((2, 2), dtype="float16")})
-        with pytest.raises(SignatureInvalid, match="fails on zeros of the declared shapes: .*float16 fully connected"):
+        with pytest.raises(SignatureInvalid, match=r"fails on zeros of the declared shapes: .*float16 fully connected"):
             load(engine, ExportedNet(symbol.tojson().encode(), params), TensorSpec("data", (0, 2), "float16"))
 
 

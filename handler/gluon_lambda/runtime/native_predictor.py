@@ -109,7 +109,7 @@ class NativePredictor:
                 self._free(self._plans.popitem()[1])
             free_arrays(self._library, [parameter.handle for parameter in self._parameters.values()])
             self._parameters = {}
-            for handle in (self._fused, self._symbol.handle):
+            for handle in {self._fused.value, self._symbol.handle.value}:
                 self._library.call("MXSymbolFree", handle)
 
     def _load(self, params: bytes | memoryview) -> dict[str, Parameter]:
@@ -125,7 +125,13 @@ class NativePredictor:
         return loaded
 
     def _fuse(self) -> Handle:
-        """The symbol with convolution, batch norm and activation joined into one operator each (oneDNN's subgraphs)."""
+        """The symbol with convolution, batch norm and activation joined into one operator each (oneDNN's subgraphs).
+
+        oneDNN has float32 only; a net that has anything in another float type stays as it is.
+        """
+        types = {spec.dtype for spec in (*self._inputs, *(parameter.spec for parameter in self._parameters.values()))}
+        if types & {"float16", "float64"}:
+            return self._symbol.handle
         fused = Handle()
         with numpy_shapes(self._library, on=self._symbol.numpy_shape):
             self._library.call("MXGenBackendSubgraph", self._symbol.handle, b"MKLDNN", byref(fused))
