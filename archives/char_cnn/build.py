@@ -18,7 +18,7 @@ from archives.manifests import ManifestOptions
 HERE = Path(__file__).parent
 DESCRIPTION = "Names the product category of a review, character by character."
 TRAINING_SEED, HELD_OUT_SEED = 5, 6
-HELD_OUT_REVIEWS = 420
+HELD_OUT_REVIEWS = 210
 SIGNATURE = {
     "input_type": "application/json",
     "output_type": "application/json",
