@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, ServiceLoadError
-from gluon_lambda.services.blocks import settled
+from gluon_lambda.services.blocks import find_blocks, settled
 from gluon_lambda.services.load import load_service
 from gluon_lambda.types import Part, Service
 from tests.service_archives import (
@@ -148,6 +148,16 @@ def test_a_block_whose_input_is_not_declared_is_left_as_it_is(tmp_path: Path) ->
     files = gluon_files(params)
     files["signature.json"] = signature("application/json", {"data_name": "data", "data_shape": [0, 0]})
     assert predicted(served_0_4(tmp_path / "a", GLUON, files), [[1, 2, 3]])["hybridized"] is False
+
+
+def test_blocks_are_looked_for_in_what_holds_a_few_things_and_not_in_tables() -> None:
+    block = mx.gluon.nn.Dense(2)
+    held = {"a": [1, {"b": (block,)}], "again": block}
+    assert find_blocks([held], lambda _: False) == [block]
+    assert find_blocks([[block] + [0] * 1000], lambda _: False) == []
+    endless: list[object] = []
+    endless.append(endless)
+    assert find_blocks(endless, lambda _: False) == []
 
 
 def test_a_shape_that_the_signature_does_not_declare_is_refused_in_the_services_phase(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_nothing_is_left_on_the_import_path_or_among_plain_module_names(tmp_path
     added = {name for name in set(sys.modules) - names if getattr(sys.modules[name], "__file__", "") or ""}
     in_archive = {name for name in added if str(tmp_path) in str(sys.modules[name].__file__)}
     assert in_archive
-    assert all(name.startswith("archive_clean") for name in in_archive)
+    assert all(name.startswith("gluon_archive_clean") for name in in_archive)
 
 
 def test_a_module_named_like_one_of_python_is_the_archives_own_for_it_alone(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_an_archive_of_bytecode_only_is_served(tmp_path: Path) -> None:
 def test_closing_forgets_the_modules(tmp_path: Path) -> None:
     finders = len(sys.meta_path)
     service = served_1_x(tmp_path / "closing", HANDLER, modules("x"), name="closing")
-    assert "archive_closing.utils" in sys.modules
+    assert "gluon_archive_closing.utils" in sys.modules
     service.close()
-    assert not [name for name in sys.modules if name.startswith("archive_closing")]
+    assert not [name for name in sys.modules if name.startswith("gluon_archive_closing")]
     assert len(sys.meta_path) == finders
 
 
@@ -184,7 +184,7 @@ def test_an_archive_that_does_not_load_leaves_no_modules_behind(tmp_path: Path) 
     finders = len(sys.meta_path)
     with pytest.raises(ServiceLoadError):
         served_1_x(tmp_path / "broken", "import utils\n1 / 0", {"utils.py": ""}, name="broken")
-    assert not [name for name in sys.modules if name.startswith("archive_broken")]
+    assert not [name for name in sys.modules if name.startswith("gluon_archive_broken")]
     assert len(sys.meta_path) == finders
 
 

@@ -120,6 +120,12 @@ def test_what_the_constructor_raises_fails_the_load_with_file_and_line(tmp_path:
         served_0_4(tmp_path, code)
 
 
+def test_a_constructor_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
+    code = BASE + "class Big(SingleNodeService):\n    def __init__(self, *args):\n        raise MemoryError()\n"
+    with pytest.raises(OutOfMemory, match="Archive model: constructing Big ran out of memory"):
+        served_0_4(tmp_path, code)
+
+
 def test_an_input_type_that_mms_0_4_does_not_know_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SignatureInvalid, match="input_type is 'text/csv'"):
         served_0_4(tmp_path, ECHO, input_type="text/csv")

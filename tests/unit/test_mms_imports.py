@@ -76,7 +76,7 @@ def test_a_native_service_is_served_without_mxnet_and_without_mms(tmp_path: Path
         "signature.json": signature("application/json", {"data_name": "data", "data_shape": [0, 1]}),
     }
     modules = loaded(SERVE, str(write_files(tmp_path / "native", dict(files))))
-    assert {"gluon_lambda.services.native", "archive_model.service"} <= modules
+    assert {"gluon_lambda.services.native", "gluon_archive_model.service"} <= modules
     assert not {"mxnet", "mms", "fastapi", "boto3", "asyncio", "PIL"} & modules
 
 

@@ -131,12 +131,16 @@ def load_step(archive: str, doing: str, folder: str, call: Callable[..., Any], *
 
     Raises:
         ServiceLoadError: The archive's code raised; names archive, file, line and cause.
+        OutOfMemory: It needs more memory than there is; a store may let go of another model and try again.
     """
     outcome = attempt(call, *args)
     if outcome.error is None:
         return outcome.value
     if isinstance(outcome.error, GluonLambdaError):
         raise outcome.error
+    if is_out_of_memory(outcome.error):
+        message = f"Archive {archive}: {doing} ran out of memory. Give the function more (MemorySize)."
+        raise OutOfMemory(message) from outcome.error
     raise ServiceLoadError(
         f"Archive {archive}: {doing} failed{source_line(outcome.error, folder)}: "
         f"{type(outcome.error).__name__}: {outcome.error}"

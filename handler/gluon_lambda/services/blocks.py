@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 # How deep blocks are looked for: a service's attribute, its model's attribute, a list or dict in either.
 _DEPTH = 4
 
+# Nor are they looked for in anything longer: a vocabulary or a table of numbers may have millions of entries.
+_MOST_ITEMS = 1000
+
 # Hybridizing may reorder sums, which moves the last bits; a block that computes something else is farther off.
 _TOLERANCE = 1e-3
 
@@ -110,6 +113,8 @@ def _blocks_in(thing: Any, block_class: type, is_own: Callable[[type], bool], de
 
 
 def _contents(thing: Any, is_own: Callable[[type], bool]) -> list[Any]:
+    if isinstance(thing, (list, tuple, dict)) and len(thing) > _MOST_ITEMS:
+        return []
     if isinstance(thing, (list, tuple)):
         return list(thing)
     if isinstance(thing, dict):

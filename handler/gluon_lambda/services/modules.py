@@ -3,7 +3,7 @@
 MMS 1.x gave every archive a process, with the archive's folder first on the import path; 0.4 loaded one file and gave it nothing.
 Here several archives share a process, and any of them may ship ``handler.py``, ``services.py`` or ``utils.py``. So:
 
-- An archive's modules live in ``sys.modules`` under a package of the archive's own (``archive_<name>.utils``). They stay there, so
+- An archive's modules live in ``sys.modules`` under a package of the archive's own (``gluon_archive_<name>.utils``). They stay there, so
   tracebacks, ``inspect`` and pickling work as for any module.
 - Each of them runs with builtins whose ``__import__`` looks in that package first. An import statement in an archive's code therefore
   finds the archive's own file, at load as well as years later inside a function or a thread; an import statement anywhere else never does.
@@ -227,7 +227,7 @@ class _AliasLoader:
 
 
 def _unused_package(name: str) -> str:
-    package = "archive_" + re.sub(r"[^0-9A-Za-z_]", "_", name)
+    package = "gluon_archive_" + re.sub(r"[^0-9A-Za-z_]", "_", name)
     while package in sys.modules:
         package += "_"
     return package
