@@ -163,5 +163,7 @@ def scratch_cache() -> Iterator[Cache]:
 
 def prepare_engine(folder: str) -> None:
     """Set up the process as the handler's INIT does, so that the archive's code finds what it will find there."""
-    os.environ.update(missing_from(os.environ, engine_environment(usable_threads(None), folder)))
+    environment = engine_environment(usable_threads(None), folder)
+    del environment["MXNET_ENGINE_TYPE"]  # MXNet says on stderr which one it uses, unless it is its default
+    os.environ.update(missing_from(os.environ, environment))
     stock_mxnet.install()

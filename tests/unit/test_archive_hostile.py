@@ -63,28 +63,30 @@ def nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "bad.model", "folder"}
 
 
-UNSAFE = [
-    "/etc/passwd",
-    "../outside",
-    "a/../../outside",
-    "C:/x",
-    "c:x",
-    "a\\b",
-    "a//b",
-    "./a",
-    "a/.",
-    "a\nb",
-    "x" * 256,
-]
+UNSAFE = {
+    "/etc/passwd": "absolute path",
+    "../outside": "..",
+    "a/../../outside": "..",
+    "C:/x": "drive letter",
+    "c:x": "drive letter",
+    "a\\b": "backslash",
+    "a//b": "empty",
+    "./a": ". or ..",
+    "a/.": ". or ..",
+    "a\nb": "control character",
+    "x" * 256: "too long",
+    "long/" * 210 + "x": "too long",
+}
 
 
-@pytest.mark.parametrize("name", UNSAFE)
-def test_an_unsafe_name_in_a_zip_is_refused_by_name(open_bytes: Opener, name: str) -> None:
+@pytest.mark.parametrize(("name", "reason"), UNSAFE.items())
+def test_an_unsafe_name_in_a_zip_is_refused_by_name(open_bytes: Opener, name: str, reason: str) -> None:
     content = zip_bytes({**FILES_0_4, "Q" * len(name.encode()): b"x"}).replace(b"Q" * len(name.encode()), name.encode())
     with pytest.raises(ArchiveRejected) as caught:
         open_bytes(content)
     assert "bad.model" in str(caught.value)
     assert repr(name) in str(caught.value)
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [name for name in UNSAFE if name != "./a"])
@@ -234,6 +236,11 @@ def test_an_archive_comment_is_accepted_and_what_follows_the_end_is_not(open_byt
     assert open_bytes(stream.getvalue()).manifest.model_name == "digits"
     with pytest.raises(ArchiveCorrupt, match="follows its zip directory"):
         open_bytes(stream.getvalue() + b"\0")
+
+
+def test_two_zips_behind_one_another_are_refused(open_bytes: Opener) -> None:
+    with pytest.raises(ArchiveCorrupt, match="not where its end says"):
+        open_bytes(zip_bytes(SMALL) + zip_bytes(SMALL))
 
 
 def test_zip64_headers_are_read(open_bytes: Opener) -> None:

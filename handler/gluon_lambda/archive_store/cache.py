@@ -26,6 +26,9 @@ INCOMING = "incoming"
 # What is left free for the archive's own code, which writes to the same disk.
 RESERVE_BYTES = 16 << 20
 
+# How often an entry that another process holds is tried, 10 ms apart.
+ATTEMPTS = 20
+
 # Emptied at boot (and on Lambda gone with the sandbox): what is written there need not outlive the kernel.
 VOLATILE = ("/tmp/", "/dev/shm/")
 
@@ -210,12 +213,19 @@ def publish(cache: Cache, new: Lease, kind: str, digest: str) -> Lease:
     try:
         os.rename(new.path, target)
     except OSError:
-        theirs = lease(cache, kind, digest)
-        if theirs is None:
-            raise
-        return theirs
+        return other_lease(cache, kind, digest)
     fcntl.flock(new.descriptor, fcntl.LOCK_SH)
     return Lease(target, new.descriptor)
+
+
+def other_lease(cache: Cache, kind: str, digest: str) -> Lease:
+    """A lease on an entry that is there, waiting out the moment in which its maker or remover holds it alone."""
+    for _ in range(ATTEMPTS):
+        theirs = lease(cache, kind, digest)
+        if theirs is not None:
+            return theirs
+        time.sleep(0.01)
+    raise OSError(errno.EBUSY, "other processes keep the entry locked")
 
 
 def make_room(cache: Cache, size: int, *, where: str) -> None:
