@@ -8,11 +8,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -178,12 +180,13 @@ def test_start_api_serves_until_it_is_told_to_end_and_leaves_no_process(
 
 def test_ending_in_the_middle_of_an_invocation_kills_what_it_started(function_folder: Path) -> None:
     with serving(function_folder) as (process, url):
-        asking = subprocess.Popen(["curl", "-s", "-o", os.devnull, url + "/sleep"])
+        asking = in_thread(lambda: get(url + "/sleep"))
         _wait_until(lambda: child(function_folder / "code") > 0)
         assert is_running(child(function_folder / "code"))
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 0
-        asking.wait(5)
+        with pytest.raises((urllib.error.URLError, OSError)):
+            asking.result(5)
     assert not is_running(child(function_folder / "code"))
 
 
@@ -226,26 +229,41 @@ def test_an_init_error_is_shown_at_start_and_answered_with_500(make_folder: Make
     )
 
 
-def test_the_example_is_sent_once_and_its_curl_line_repeats_it(function_folder: Path) -> None:
+TEXT = '[{"review_title": "it\'s; good"}]'
+
+
+@pytest.fixture
+def examples(function_folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """What is printed after the announcement, for an example of each kind, while the endpoint serves."""
     (function_folder / "my digit.png").write_bytes(b"\x89PNG\x00")
-    text = '[{"review_title": "it\'s; good"}]'
-    with serving(function_folder, "--example", "m=my digit.png", "--example-text", f"n={text}") as (process, url):
-        lines = [_line(process) for _ in range(9)]
-        curl, answer = lines[4], json.loads(lines[5])
-        assert curl == f'$ curl -X POST {url}/m/predict -F "data=@my digit.png"\n'
-        repeated = json.loads(subprocess.check_output([*shlex.split(curl[2:]), "-s"], cwd=function_folder))
-        assert _form(repeated) == _form(answer)
-        again = json.loads(subprocess.check_output([*shlex.split(lines[7][2:]), "-s"], cwd=function_folder))
-        assert _form(again) == _form(json.loads(lines[8]))
-        assert lines[7].startswith(f"$ curl -X POST {url}/n/predict --form-string ")
-        assert text.encode() in _form(again)
+    options = ("--example", "m=my digit.png", "--example-text", f"n={TEXT}")
+    with serving(function_folder, *options) as (process, url):
+        yield url, [_line(process) for _ in range(9)][4:]
 
 
-def _form(event: dict[str, object]) -> bytes:
-    """A multipart body, with its boundary made the same."""
-    body = base64.b64decode(str(event["body"]))
-    boundary = body.split(b"\r\n", 1)[0]
-    return body.replace(boundary, b"--boundary")
+def test_examples_are_sent_and_shown_as_curl_lines(examples: tuple[str, list[str]]) -> None:
+    url, lines = examples
+    assert lines[0] == f'$ curl -X POST {url}/m/predict -F "data=@my digit.png"\n'
+    assert b'filename="my digit.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\x00\r\n' in _form(lines[1])
+    assert lines[3] == f"$ curl -X POST {url}/n/predict --form-string {shlex.quote('data=' + TEXT)}\n"
+    assert TEXT.encode() in _form(lines[4])
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("at", [0, 3], ids=["file", "text"])
+def test_a_copied_curl_line_sends_the_same_request(
+    function_folder: Path, examples: tuple[str, list[str]], at: int
+) -> None:
+    _, lines = examples
+    command = [*shlex.split(lines[at].removeprefix("$ ")), "-s"]
+    repeated = subprocess.check_output(command, cwd=function_folder, text=True)
+    assert _form(repeated) == _form(lines[at + 1])
+
+
+def _form(event: str) -> bytes:
+    """The multipart body of an echoed event, with its boundary made the same."""
+    body = base64.b64decode(json.loads(event)["body"])
+    return body.replace(body.split(b"\r\n", 1)[0], b"--boundary")
 
 
 def test_the_emulator_imports_nothing_of_the_handler() -> None:
