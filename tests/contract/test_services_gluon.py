@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +211,16 @@ def test_what_mxnet_finds_wrong_late_belongs_to_the_phase_that_caused_it(
     with pytest.raises(kind, match="MXNetError") as caught:
         predicted(service, [[1, 2, 3]])
     assert getattr(caught.value, "phase", None) == phase
+
+
+def test_so_it_does_with_the_engine_that_mxnet_takes_by_itself() -> None:
+    these = [__file__, "-k", "finds_wrong_late", "-q", "-p", "no:cacheprovider"]
+    threaded = {**os.environ, "MXNET_ENGINE_TYPE": "ThreadedEnginePerDevice"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *these],
+        env=threaded, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_1_x_handlers_block_is_checked_and_hybridized_too(tmp_path: Path) -> None:

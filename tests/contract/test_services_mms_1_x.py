@@ -69,6 +69,12 @@ def test_an_exception_in_initialize_which_mms_swallowed_fails_the_load(tmp_path:
         served_1_x(tmp_path, code)
 
 
+def test_a_class_that_the_module_only_imports_is_no_entry_point(tmp_path: Path) -> None:
+    code = "from base import Base\nclass Model(Base):\n    def handle(self, data, context):\n        return ['own']"
+    files: Code = {"base.py": "class Base:\n    def handle(self, data, context):\n        return ['imported']"}
+    assert served_1_x(tmp_path, code, files).predict(payload()).value == "own"
+
+
 @pytest.mark.parametrize(
     ("handler", "files"),
     [
