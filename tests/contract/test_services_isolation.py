@@ -13,7 +13,7 @@ import pytest
 from gluon_lambda.errors import InferenceError, ServiceLoadError
 from gluon_lambda.services.modules import ArchiveCode
 from gluon_lambda.types import Service
-from tests.service_archives import Code, payload, served_1_x
+from tests.service_archives import Code, field, payload, served_0_4, served_1_x
 
 HANDLER = """
     import utils
@@ -178,6 +178,50 @@ def test_closing_forgets_the_modules(tmp_path: Path) -> None:
     service.close()
     assert not [name for name in sys.modules if name.startswith("gluon_archive_closing")]
     assert len(sys.meta_path) == finders
+
+
+CLASS_HANDLER = """
+    import weakref
+    class Model:
+        def initialize(self, context):
+            self.net = type("Net", (), {})()
+        def handle(self, data, context):
+            return [weakref.ref(self.net)]
+"""
+FUNCTION_HANDLER = (
+    CLASS_HANDLER
+    + """
+    model = Model()
+    def handle(data, context):
+        return model.initialize(context) if data is None else model.handle(data, context)
+"""
+)
+SERVICE_0_4 = """
+    import weakref
+    from mms.model_service.model_service import SingleNodeService
+    class Model(SingleNodeService):
+        def __init__(self, *args):
+            self.net = type("Net", (), {})()
+        def _inference(self, data):
+            return [weakref.ref(self.net)]
+"""
+
+
+@pytest.mark.parametrize("code", [CLASS_HANDLER, FUNCTION_HANDLER])
+def test_what_a_handler_held_is_freed_when_it_is_closed(tmp_path: Path, code: str) -> None:
+    service = served_1_x(tmp_path, code)
+    net = answer(service)
+    assert net() is not None
+    service.close()
+    assert net() is None
+
+
+def test_what_a_0_4_service_held_is_freed_when_it_is_closed(tmp_path: Path) -> None:
+    service = served_0_4(tmp_path, SERVICE_0_4)
+    net = service.predict(payload(field("[1]"))).value["prediction"][0]
+    assert net() is not None
+    service.close()
+    assert net() is None
 
 
 def test_an_archive_that_does_not_load_leaves_no_modules_behind(tmp_path: Path) -> None:

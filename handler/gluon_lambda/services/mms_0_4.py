@@ -100,7 +100,8 @@ class Mms04Service:
 
     def close(self) -> None:
         """Forget the service and the archive's modules; MXNet frees what nobody holds any more."""
-        self._service = None
+        # Before the modules: it is what holds the net.
+        del self._service
         self._code.close()
 
     def _answer(self, data: list[Any]) -> Any:

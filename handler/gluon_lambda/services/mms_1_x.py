@@ -60,6 +60,8 @@ class Mms1xService:
 
     def close(self) -> None:
         """Forget the handler and the archive's modules; MXNet frees what nobody holds any more."""
+        # Before the modules: it is what holds the handler, and the handler its net.
+        del self._mms_service
         self._code.close()
 
     def _answers(self, batch: list[dict[str, Any]]) -> Any:

@@ -94,6 +94,12 @@ class ArchiveCode:
             sys.meta_path.remove(self)
         for name in [name for name in sys.modules if name == self._package or name.startswith(self._package + ".")]:
             del sys.modules[name]
+        self._root = ModuleType(self._package)
+        # A module and its functions refer to one another, so only the collector frees them, and with them whole nets. Rare, and
+        # needed only here.
+        import gc
+
+        gc.collect()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

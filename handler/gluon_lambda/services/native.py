@@ -88,6 +88,7 @@ class NativeServiceRunner:
     def close(self) -> None:
         """Release the net and forget the archive's modules."""
         self._service.predictor.close()
+        del self._service
         self._code.close()
 
 
