@@ -9,6 +9,7 @@ import random
 import stat
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -220,6 +221,60 @@ def test_a_size_that_lies_in_both_headers_is_found_by_unpacking(open_bytes: Open
             open_bytes(patched(once, b"digits-0007.params", 22, lie, magic=b"PK\x03\x04"))
 
 
+def deflated_by_hand(packed: bytes, content: bytes, *, size: int | None = None) -> bytes:
+    """A zip with the labels deflated as ``packed``, its headers saying what ``content`` is (or another size)."""
+    archive = zip_bytes({**SMALL, "synset.txt": packed})
+    crc, length = struct.pack("<L", zlib.crc32(content)), struct.pack("<L", len(content) if size is None else size)
+    for magic, method_at in ((b"PK\x01\x02", 10), (b"PK\x03\x04", 8)):
+        for offset, value in ((method_at, b"\x08\x00"), (method_at + 6, crc), (method_at + 14, length)):
+            archive = patched(archive, b"synset.txt", offset, value, magic=magic)
+    return archive
+
+
+def deflate(content: bytes) -> bytes:
+    """A raw deflate stream."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(content) + packer.flush()
+
+
+def test_a_deflated_member_must_end_where_the_directory_says(open_bytes: Opener) -> None:
+    content = b"zero\none\n"
+    assert open_bytes(deflated_by_hand(deflate(content), content)).labels == ("zero", "one")
+    for packed in (deflate(content) + b"junk", zlib.compressobj(9, 8, -15).compress(content) + b"\x4a"):
+        with pytest.raises(ArchiveCorrupt, match=r"'synset.txt' is damaged"):
+            open_bytes(deflated_by_hand(packed, content))
+    unfinished = zlib.compressobj(0, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = unfinished.compress(content) + unfinished.flush(zlib.Z_SYNC_FLUSH)
+    with pytest.raises(ArchiveCorrupt, match=r"'synset.txt' is damaged"):
+        open_bytes(deflated_by_hand(packed, content))
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_is_stopped_at_once(open_bytes: Opener) -> None:
+    bomb = bytes(100_000_000)
+    archive = deflated_by_hand(deflate(bomb), bomb, size=100)
+    tracemalloc.start()
+    with pytest.raises(ArchiveCorrupt, match=r"'synset.txt' is damaged"):
+        open_bytes(archive)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_a_stored_members_two_sizes_must_be_equal_before_anything_is_read(tmp_path: Path, cache: Cache) -> None:
+    lie = struct.pack("<L", 161)
+    once = patched(zip_bytes(SMALL), b"digits-0007.params", 24, lie)
+    (tmp_path / "bad.model").write_bytes(patched(once, b"digits-0007.params", 22, lie, magic=b"PK\x03\x04"))
+    with pytest.raises(ArchiveCorrupt, match="not what the zip directory says"):
+        open_archive("bad", parse_location(str(tmp_path / "bad.model")), cache=cache)
+
+
+def test_a_directory_that_lists_another_number_of_members_is_refused(open_bytes: Opener) -> None:
+    content = bytearray(zip_bytes(SMALL))
+    content[content.rfind(b"PK\x05\x06") + 10] += 1
+    with pytest.raises(ArchiveCorrupt, match="it says 6 members and lists 5"):
+        open_bytes(bytes(content))
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_one_wrong_byte_of_content_is_found_by_its_checksum(open_bytes: Opener, method: int) -> None:
     content = bytearray(zip_bytes(FILES_0_4, method=method))
@@ -320,6 +375,20 @@ def test_a_garbled_tar_inside_sound_gzip_never_gives_anything_but_an_archive_err
         garbled[position] ^= seeded.randrange(1, 256)
         with suppress(ArchiveError):
             open_bytes(gzip.compress(garbled, 0))
+
+
+def test_a_tar_cut_short_inside_sound_gzip_is_refused(open_bytes: Opener) -> None:
+    whole = gzip.decompress(tar_bytes(FILES_0_4))
+    for length in (100, 512, 700, len(whole) // 2):
+        with pytest.raises((ArchiveCorrupt, ManifestInvalid)):
+            open_bytes(gzip.compress(whole[:length], 1))
+
+
+def test_a_sparse_member_is_refused(open_bytes: Opener) -> None:
+    sparse = tarfile.TarInfo("sparse")
+    sparse.type = tarfile.GNUTYPE_SPARSE
+    with pytest.raises(ArchiveRejected, match="'sparse' is a sparse file"):
+        open_bytes(tar_bytes(FILES_0_4, extra=(sparse,)))
 
 
 def test_a_closed_archive_holds_nothing_any_more(open_bytes: Opener) -> None:
