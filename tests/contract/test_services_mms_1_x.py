@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from archives.pack import pack_folder
 from gluon_lambda.errors import GluonLambdaError, InferenceError, MalformedBody, OutOfMemory, ServiceLoadError
 from gluon_lambda.services.load import load_service
 from gluon_lambda.services.mms_1_x import Mms1xService
@@ -286,6 +287,14 @@ def test_a_batch_is_one_call_of_the_handler(tmp_path: Path) -> None:
     predictions = service.predict_batch(requests)
     assert [each.value for each in predictions] == [[3, "0", "r0"], [3, "1", "r1"], [3, "2", "r2"]]
     assert [each.status for each in predictions] == [200, 202, 200]
+
+
+def test_a_packed_archive_answers_as_its_folder_does(tmp_path: Path) -> None:
+    files: Code = {"MAR-INF/MANIFEST.json": manifest_1_x("code/entry.py"), "code/entry.py": "import beside\n" + ECHO}
+    folder = write_files(tmp_path / "folder", {**files, "code/beside.py": "open('words.txt')", "words.txt": ""})
+    for location in (folder, pack_folder(folder, tmp_path / "packed.mar")):
+        service = load_service(opened(location, name=location.stem), make_predictor=refuse_to_predict)
+        assert service.predict(payload()).value == "{}"
 
 
 def test_an_archive_with_a_signature_of_its_own_kind_is_served(tmp_path: Path) -> None:
