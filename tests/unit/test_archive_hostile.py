@@ -384,6 +384,18 @@ def test_a_tar_cut_short_inside_sound_gzip_is_refused(open_bytes: Opener) -> Non
             open_bytes(gzip.compress(whole[:length], 1))
 
 
+def test_what_tarfile_itself_trips_over_is_an_archive_error(open_bytes: Opener) -> None:
+    garbled = tarfile.TarInfo("garbled")
+    garbled.pax_headers = {"GNU.sparse.map": "one,two"}
+    with pytest.raises(ArchiveError):
+        open_bytes(tar_bytes(FILES_0_4, extra=(garbled,)))
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    nested = (header.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 3000
+    with pytest.raises(ArchiveError):
+        open_bytes(gzip.compress(nested, 1))
+
+
 def test_a_sparse_member_is_refused(open_bytes: Opener) -> None:
     sparse = tarfile.TarInfo("sparse")
     sparse.type = tarfile.GNUTYPE_SPARSE
