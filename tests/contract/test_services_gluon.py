@@ -146,6 +146,14 @@ def test_a_block_that_hybridizing_would_break_or_change_is_left_as_it_is(tmp_pat
     np.testing.assert_allclose(answer["scores"], [np.maximum(weight @ np.array([1, 2, 3]) + [0.5, -0.5], 0)], rtol=1e-6)
 
 
+def test_small_numbers_are_compared_as_closely_as_large_ones(tmp_path: Path) -> None:
+    params, _ = parameters(tmp_path)
+    for factor, hybridized in (("(1e-6 if F is mx.nd else 2e-6)", False), ("1e-6", True)):
+        code = GLUON.replace("return F.relu(self.dense(x))", f"return F.relu(self.dense(x)) * {factor}")
+        service = served_0_4(tmp_path / factor.strip("()"), code, gluon_files(params))
+        assert predicted(service, [[1, 2, 3]])["hybridized"] is hybridized
+
+
 def test_a_block_whose_input_is_not_declared_is_left_as_it_is(tmp_path: Path) -> None:
     params, _ = parameters(tmp_path)
     files = gluon_files(params)
