@@ -202,6 +202,16 @@ def test_a_folder_store_serves_plain_folders_after_archives(tmp_path: Path, cach
     assert store.find("both").path == str(tmp_path / "both.mar")
 
 
+def test_a_folder_store_stays_where_it_was_when_the_working_directory_changes(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "plain", FILES_1_X)
+    monkeypatch.chdir(tmp_path)
+    store = open_store(parse_location("."))
+    monkeypatch.chdir("/")
+    assert open_archive("plain", store.find("plain"), cache=cache).folder() == str(tmp_path / "plain")
+
+
 def test_a_store_that_is_not_there_is_told_from_an_archive_that_is_not(tmp_path: Path, s3: Any) -> None:
     with pytest.raises(ArchiveNotFound, match="cannot be listed"):
         open_store(parse_location(str(tmp_path / "nowhere"))).names()

@@ -56,7 +56,8 @@ class FolderStore:
     """Archives in a folder on disk, plain folders among them."""
 
     def __init__(self, location: Location) -> None:
-        self._location = location
+        # Absolute from the start: archives' code may change the working directory before the store is asked.
+        self._location = location._replace(path=os.path.abspath(location.path))
 
     def find(self, name: str) -> Location:
         """Where the archive of that name lies.
