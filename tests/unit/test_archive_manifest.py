@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gluon_lambda.archive_store.manifest import Manifest, parse_manifest
+from gluon_lambda.archive_store.manifest import Manifest, manifest_form, parse_manifest
 from gluon_lambda.errors import ManifestInvalid
 from tests.archive_samples import FILES_0_4, FILES_1_X, MANIFEST_0_4, MANIFEST_1_X, changed
 
@@ -52,6 +52,11 @@ def test_a_1_x_manifest_is_read_and_the_nets_files_are_found_by_suffix() -> None
         7,
         {},
     )
+
+
+def test_where_both_manifests_are_there_the_archive_is_a_0_4_one() -> None:
+    assert manifest_form(("MANIFEST.json", "MAR-INF/MANIFEST.json")) == "mms-0.4"
+    assert manifest_form(("MAR-INF/MANIFEST.json", "sub/MANIFEST.json")) == "mms-1.x"
 
 
 def test_extensions_name_the_nets_files_where_several_could_be_meant() -> None:
