@@ -65,5 +65,10 @@ format: setup ## format the code
 archives: setup $(SMALL) ## build the large example archives too
 	@for name in alexnet_imperative alexnet_hybrid alexnet_pretrained; do $(BIN)/python -m archives.$$name.build --out $(BUILT) || exit 1; done
 
+bench: setup ## cold start and warm time against a floor and a naive handler (needs a quiet machine)
+	@benchmarks/setup_naive.sh build/bench/naive
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.cold_start
+
 clean: ## remove what was built; .venv stays
 	rm -rf build

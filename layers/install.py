@@ -30,8 +30,8 @@ def refuse_wrong_python(version: "tuple[int, ...]") -> None:
         return
     kind = "too old" if version < OLDEST else "too new"
     raise SystemExit(
-        "This is Python %d.%d, which is %s: Python 3.11, 3.12 or 3.13 is needed. "
-        "If one is installed, name it: make PYTHON=python3.12 …" % (*version, kind)
+        f"This is Python {version[0]}.{version[1]}, which is {kind}: Python 3.11, 3.12 or 3.13 is needed. "
+        "If one is installed, name it: make PYTHON=python3.12 …"
     )
 
 
@@ -41,9 +41,9 @@ def refuse_missing_venv() -> None:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         raise SystemExit(
-            "Python %d.%d has no venv here. Install it: apt-get install python%d.%d-venv"
-            % (*sys.version_info[:2], *sys.version_info[:2])
+            f"Python {version} has no venv here. Install it: apt-get install python{version}-venv"
         ) from None
 
 
@@ -51,7 +51,7 @@ def refuse_other_machines() -> None:
     """Stop with a sentence where MXNet's wheel cannot run."""
     system, machine = os.uname().sysname, os.uname().machine
     if (system, machine) != ("Linux", "x86_64"):
-        raise SystemExit("This is %s on %s: MXNet's wheel is for Linux on x86_64" % (system, machine))
+        raise SystemExit(f"This is {system} on {machine}: MXNet's wheel is for Linux on x86_64")
 
 
 def run(command: "list[str]") -> None:

