@@ -7,5 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "handler"))
 
 from archives.cli import main
+from archives.native_libraries import load_native_libraries
 
+load_native_libraries()
 sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archives.manifests import ManifestOptions, manifest_member
+from archives.native_libraries import load_native_libraries
 from archives.pack import pack_folder
 from gluon_lambda.runtime import stock_mxnet
 from gluon_lambda.runtime.engine_environment import usable_threads
@@ -31,6 +32,7 @@ def prepare_engine() -> None:
     # Threads that wait must not spin: with anything else running, training small nets becomes fifty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", threads)
+    load_native_libraries()
     stock_mxnet.install()
 
 

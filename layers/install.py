@@ -6,6 +6,7 @@ Runs on any Python 3, so that a wrong one gets an answer instead of a SyntaxErro
 files name every package, and mxnet 1.9.1's metadata asks for a NumPy that Python 3.13 does not have.
 """
 
+import glob
 import os
 import subprocess
 import sys
@@ -22,6 +23,14 @@ def main(environment: str, requirements: "list[str]") -> None:
     run([sys.executable, "-m", "venv", "--clear", environment])
     files = [word for name in requirements for word in ("-r", name)]
     run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", *files])
+    add_to_path(environment, os.path.abspath("handler"))
+
+
+def add_to_path(environment: str, folder: str) -> None:
+    """Make the handler importable in the environment, as it is in Lambda, for `python -m archives` and the like."""
+    (site_packages,) = glob.glob(os.path.join(environment, "lib", "python*", "site-packages"))
+    with open(os.path.join(site_packages, "gluon_lambda_handler.pth"), "w") as file:
+        file.write(folder + "\n")
 
 
 def refuse_wrong_python(version: "tuple[int, ...]") -> None:

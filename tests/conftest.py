@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from archives.native_libraries import load_native_libraries
 from gluon_lambda.runtime import stock_mxnet
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from
@@ -23,8 +23,7 @@ BUILT = ROOT / "build" / "archives"
 
 # Before anything opens libmxnet: its environment, and the two libraries that its wheel lacks (make sets LD_LIBRARY_PATH; a bare pytest does not).
 os.environ.update(missing_from(os.environ, engine_environment(2, str(ROOT / "build" / "test-cache"))))
-for _library in sorted((ROOT / "build" / "lib").glob("lib*.so*")):
-    ctypes.CDLL(str(_library), mode=ctypes.RTLD_GLOBAL)
+load_native_libraries()
 stock_mxnet.install()
 
 
