@@ -22,6 +22,8 @@ EVENTS = Path(__file__).parent / "events"
 BUILT = ROOT / "build" / "archives"
 
 # Before anything opens libmxnet: its environment, and the two libraries that its wheel lacks (make sets LD_LIBRARY_PATH; a bare pytest does not).
+# OMP_PROC_BIND would bind this process to one CPU, and with it every process that a test starts.
+os.environ.setdefault("OMP_PROC_BIND", "false")
 os.environ.update(missing_from(os.environ, engine_environment(2, str(ROOT / "build" / "test-cache"))))
 load_native_libraries()
 stock_mxnet.install()

@@ -42,3 +42,14 @@ def test_the_user_s_own_settings_are_left_alone() -> None:
     assert "OMP_NUM_THREADS" not in added
     assert "MXNET_ENGINE_TYPE" not in added
     assert added["MXNET_SUBGRAPH_VERBOSE"] == "0"
+
+
+def test_several_threads_are_bound_to_a_cpu_each_and_one_is_left_free() -> None:
+    assert "OMP_PROC_BIND" not in engine_environment(1, "/tmp")
+    if HERE > 1:
+        assert engine_environment(HERE, "/tmp")["OMP_PROC_BIND"] == "true"
+
+
+def test_threads_are_not_bound_where_most_cpus_are_left_to_others() -> None:
+    if HERE > 3:
+        assert "OMP_PROC_BIND" not in engine_environment(2, "/tmp")
