@@ -42,8 +42,8 @@ $(BUILT)/char_cnn.model: $(wildcard archives/char_cnn/*.py archives/char_cnn/*.t
 
 run: setup $(SMALL) ## build the example archives, serve them on PORT (3000), send one request, keep serving
 	@$(BIN)/python -m local_emulator start-api --port $(PORT) \
-		--models digits=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model \
-		--example digits=archives/digits_lenet/sample.png
+		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model \
+		--example digits_lenet=archives/digits_lenet/sample.png
 
 test: setup $(SMALL) ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow"
