@@ -18,9 +18,12 @@ from PIL import Image
 from gluon_lambda.archive_store.archive import open_archive
 from gluon_lambda.archive_store.cache import open_cache
 from gluon_lambda.archive_store.location import parse_location
+from gluon_lambda.archive_store.manifest import Manifest
+from gluon_lambda.archive_store.signature import Signature
 from gluon_lambda.event_sources.selection import select
 from gluon_lambda.event_sources.wire import Placement
 from gluon_lambda.http_app.app import HttpApp
+from gluon_lambda.http_app.descriptions import model_description, openapi_paths
 from gluon_lambda.http_app.mangum_adapter import create_adapter
 from gluon_lambda.http_app.responses import Cors
 from gluon_lambda.runtime.engine import Engine
@@ -98,6 +101,20 @@ REQUESTS: dict[str, Sent] = {
     "trailing slash": Sent(path="/small/predict/", body=png()),
     "compressed": Sent(path="/small/predict", headers=(*IMAGE, ("Content-Encoding", "gzip")), body=png()),
 }
+
+
+class CodeArchive(NamedTuple):
+    """What descriptions look at of an archive that brings its own service."""
+
+    manifest: Manifest
+    signature: Signature | None
+
+
+class BrokenModels(Models):
+    """Models whose finding has a defect."""
+
+    def get(self, name: str) -> LoadedModel:
+        raise RuntimeError(f"secret of {name}")
 
 
 class Ways(NamedTuple):
@@ -209,12 +226,16 @@ def test_a_model_is_described(ways: Ways) -> None:
     assert described["modelVersion"] == "snapshot"
     assert described["signature"]["inputs"][0]["data_shape"] == [0, 1, 8, 8]
     assert described["labels"] == 4
+    assert described["loadedAtStartup"] is True
+    assert model_description(ways.http.models.get("small"), configured=())["loadedAtStartup"] is False
     missing = document(ways, "/models/large")
     assert (missing["status"], missing["type"]) == (404, "ModelNotFoundException")
 
 
 def test_openapi_has_each_models_signature(ways: Ways) -> None:
-    paths = document(ways, "/openapi.json")["paths"]
+    described = document(ways, "/openapi.json")
+    assert described["info"]["version"] == "1"
+    paths = described["paths"]
     image = paths["/small/predict"]["post"]
     assert image["requestBody"]["content"]["multipart/form-data"]["schema"]["required"] == ["data"]
     answer = image["responses"]["200"]["content"]["application/json"]["schema"]
@@ -230,6 +251,33 @@ def test_the_description_serves_clients_of_either_mms(ways: Ways) -> None:
     assert operation["parameters"] == [
         {"in": "formData", "name": "data", "type": "file", "required": True, "description": "[0, 1, 8, 8]"}
     ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_documents_carry_the_headers_of_every_response(ways: Ways, path: str) -> None:
+    """CORS's among them: without them no page of another origin may read /openapi.json."""
+    ping = normal_form(through_mangum(GATEWAYS["http_api_2_0"](REQUESTS["ping"]), ways))[1]
+    told = normal_form(through_mangum(GATEWAYS["http_api_2_0"](Sent("GET", path, headers=(), body=None)), ways))[1]
+    assert {name for name, _ in ping} <= {name for name, _ in told}
+    assert set(ping) - {("content-type", "application/json")} <= set(told)
+
+
+def test_openapi_declares_nothing_of_what_a_service_s_own_code_takes(ways: Ways) -> None:
+    model = ways.http.models.get("tensors")
+    archive = model.archive
+    served: Any = CodeArchive(archive.manifest._replace(service="service.py"), archive.signature)
+    schema = openapi_paths(model._replace(archive=served))["/tensors/predict"]["post"]
+    assert schema["requestBody"]["content"]["application/json"]["schema"]["properties"] == {"data": {}}
+
+
+def test_a_defect_is_answered_in_the_one_shape_and_its_text_is_not_told(ways: Ways) -> None:
+    adapter = create_adapter(HttpApp(BrokenModels({}), Cors()))
+    event = GATEWAYS["http_api_2_0"](Sent("GET", "/models/small", headers=(), body=None))
+    status, headers, body = normal_form(adapter(event, FakeContext("id-9"), "/models/small"))
+    told = json.loads(body)
+    assert (status, told["code"], told["requestId"]) == (500, 500, "id-9")
+    assert ("x-request-id", "id-9") in headers
+    assert "secret" not in told["message"]
 
 
 @pytest.mark.parametrize("name", ["http_api_2_0_on_stage", "http_api_1_0_on_stage"])

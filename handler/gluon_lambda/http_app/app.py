@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gluon_lambda.errors import DeadlineExceeded, GluonLambdaError, ModelNotFound
+from gluon_lambda.errors import DeadlineExceeded, ModelNotFound
 from gluon_lambda.http_app.bodies import MODEL_NAME_PARAMETER, read_payload
 from gluon_lambda.http_app.error_table import error_response
 from gluon_lambda.http_app.responses import Cors, finished, json_response, options_response, prediction_response
@@ -20,7 +20,7 @@ from gluon_lambda.types import DirectCall, Part, Payload, Prediction, Request, R
 _LOGGER = logging.getLogger("gluon_lambda.http_app")
 
 # MMS 1.x says status, MMS 0.4 says health; the warm process has its models loaded or it would not be answering.
-_HEALTHY = {"status": "Healthy", "health": "healthy!"}
+HEALTHY = {"status": "Healthy", "health": "healthy!"}
 # Less time than this is not worth starting a prediction in: Lambda would kill the sandbox, and the next request pays a cold start.
 _LEAST_REMAINING_MS = 20
 
@@ -56,8 +56,8 @@ class HttpApp:
             return None
         return answer._replace(response=self.finish(answer.response, request.request_id))
 
-    def refuse(self, error: GluonLambdaError, request_id: str) -> Response:
-        """The response for an error that arose before or after ``answer``: an undecodable body, a response over the limit."""
+    def refuse(self, error: Exception, request_id: str) -> Response:
+        """The response for an error that arose outside ``answer``: an undecodable body, a response over the limit, FastAPI's."""
         return self.finish(_refusal(error, request_id), request_id)
 
     def finish(self, response: Response, request_id: str) -> Response:
@@ -80,7 +80,7 @@ class HttpApp:
         if route.kind == OPTIONS:
             return Answer(options_response(route.methods, self._cors))
         if route.kind == PING:
-            return Answer(json_response(_HEALTHY))
+            return Answer(json_response(HEALTHY))
         payload = read_payload(request, query_is_input=route.query_is_input)
         return self._predict(self._find(_model_name(route, request), route.version, request.remaining_ms), payload)
 

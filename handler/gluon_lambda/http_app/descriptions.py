@@ -5,10 +5,10 @@ Shapes: mms-1.1 ManagementRequestHandler.java (``modelName``, ``modelUrl``, …)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from gluon_lambda.archive_store.signature import InputDeclaration, OutputDeclaration, Signature
+from gluon_lambda.archive_store.signature import InputDeclaration, OutputDeclaration
 from gluon_lambda.errors import MalformedBody
 from gluon_lambda.services.models import LoadedModel
 
@@ -48,8 +48,13 @@ def model_list(
     return ({"nextPageToken": str(start + count)} if more else {}) | listed
 
 
-def model_description(model: LoadedModel) -> Document:
-    """MMS's ``GET /models/{model}``, with what the archive says of the net beside it."""
+def model_description(model: LoadedModel, *, configured: Collection[str]) -> Document:
+    """MMS's ``GET /models/{model}``, with what the archive says of the net beside it.
+
+    Args:
+        model: The model.
+        configured: Names of the models that INIT loads.
+    """
     manifest = model.archive.manifest
     signature = model.archive.signature
     return {
@@ -62,7 +67,7 @@ def model_description(model: LoadedModel) -> Document:
         "minWorkers": 1,
         "maxWorkers": 1,
         "batchSize": 1,
-        "loadedAtStartup": True,
+        "loadedAtStartup": model.name in configured,
         "archive": {"form": manifest.form, "name": manifest.model_name, "sha256": model.archive.digest},
         "service": manifest.service or "built-in",
         "signature": signature.raw if signature else None,
@@ -75,7 +80,7 @@ def openapi_paths(model: LoadedModel) -> Document:
     operation = {
         "tags": [model.name],
         "summary": f"Predict with {model.name}",
-        "requestBody": {"required": True, "content": _request_content(model.archive.signature)},
+        "requestBody": {"required": True, "content": _request_content(model)},
         "responses": {
             "200": {"description": "The prediction", "content": _response_content(model)},
             "4XX": {
@@ -134,7 +139,8 @@ def _swagger_operation(model: LoadedModel) -> Document:
     }
 
 
-def _request_content(signature: Signature | None) -> Document:
+def _request_content(model: LoadedModel) -> Document:
+    signature = model.archive.signature
     if signature is None:
         return {
             "application/json": {"schema": {}},
@@ -146,8 +152,10 @@ def _request_content(signature: Signature | None) -> Document:
             "multipart/form-data": {"schema": _properties([(declared.name, binary) for declared in signature.inputs])},
             signature.input_type: {"schema": binary},
         }
-    tensors = _properties([(declared.name, _tensor(declared)) for declared in signature.inputs])
-    return {"application/json": {"schema": tensors}, "multipart/form-data": {"schema": tensors}}
+    # With code in between, the declared shapes are the net's and not the request's, and what the code takes is not declared anywhere.
+    has_code = bool(model.archive.manifest.service)
+    values = _properties([(declared.name, {} if has_code else _tensor(declared)) for declared in signature.inputs])
+    return {"application/json": {"schema": values}, "multipart/form-data": {"schema": values}}
 
 
 def _response_content(model: LoadedModel) -> Document:
