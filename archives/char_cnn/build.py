@@ -17,7 +17,8 @@ from archives.manifests import ManifestOptions
 
 HERE = Path(__file__).parent
 DESCRIPTION = "Names the product category of a review, character by character."
-TRAINING_SEED, HELD_OUT_SEED = 5, 6
+# The held-out seed was drawn after everything had been tuned (on reviews of seed 6), so that the figure flatters nobody.
+TRAINING_SEED, HELD_OUT_SEED = 5, 101
 HELD_OUT_REVIEWS = 210
 SIGNATURE = {
     "input_type": "application/json",

@@ -12,6 +12,7 @@ _STARTED = time.perf_counter()  # the imports below are a phase of INIT themselv
 
 import logging
 from collections.abc import Callable, MutableMapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from gluon_lambda.archive_store.archive import open_archive
@@ -155,12 +156,12 @@ def _load_models(settings: Settings, make_predictor: PredictorFactory) -> Models
     limits = Limits(settings.max_archive_bytes)
 
     def load(name: str, location: Location) -> LoadedModel:
-        archive = open_archive(name, location, cache=cache, limits=limits)
-        try:
-            return LoadedModel(name, archive, load_service(archive, make_predictor=make_predictor))
-        except BaseException:
-            archive.close()
-            raise
+        with ExitStack() as on_failure:
+            archive = open_archive(name, location, cache=cache, limits=limits)
+            on_failure.callback(archive.close)
+            model = LoadedModel(name, archive, load_service(archive, make_predictor=make_predictor))
+            on_failure.pop_all()
+        return model
 
     configured = {model.name: load(model.name, parse_location(model.location)) for model in settings.models}
     if not settings.model_store:
