@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -32,13 +32,13 @@ PICTURE = picture()
 PNG = {"Content-Type": "image/png"}
 
 
-def write_mar(path: Path, net: ExportedNet) -> Path:
+def write_mar(path: Path, net: ExportedNet, labels: Iterable[str] = sorted(LABELS)) -> Path:
     """A 1.x archive of the net with a version."""
     manifest = {"runtime": "python", "model": {"modelName": "small", "modelVersion": VERSION, "handler": ""}}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
         archive.writestr("signature.json", json.dumps(IMAGE_SIGNATURE))
-        archive.writestr("synset.txt", "\n".join(sorted(LABELS)))
+        archive.writestr("synset.txt", "\n".join(labels))
         archive.writestr("small-symbol.json", net.symbol)
         archive.writestr("small-0000.params", net.params)
     return path
