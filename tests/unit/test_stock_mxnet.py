@@ -60,9 +60,9 @@ print("ok")
 
 
 def test_numpy_is_left_alone_until_mxnet_is_imported() -> None:
-    assert python(
-        INSTALL + "import numpy, sys; print('long_gone' in vars(numpy), 'PZERO' in vars(numpy), 'mxnet' in sys.modules)"
-    ) == (f"False {'PZERO' in __import__('numpy').__dict__} False")
+    # Asked of a fresh process: NumPy in this one carries the names as soon as any test has imported mxnet.
+    code = "import numpy, sys; print(sorted(vars(numpy)), 'mxnet' in sys.modules)"
+    assert python(INSTALL + code) == python(code)
 
 
 def test_finding_the_library_does_not_count_as_an_import() -> None:
