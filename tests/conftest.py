@@ -123,13 +123,13 @@ TENSOR_SIGNATURE: dict[str, Any] = {
 }
 
 
-def write_archive(path: Path, net: ExportedNet, signature: dict[str, Any]) -> Path:
-    """A 0.4-form archive of an exported net, as plain ``zip`` makes it; answered by the built-in services."""
+def write_archive(path: Path, net: ExportedNet, signature: dict[str, Any], *, code: str = "") -> Path:
+    """A 0.4-form archive of an exported net, as plain ``zip`` makes it; without code the built-in services answer."""
     model = {
         "Model-Name": "small",
         "Model-Format": "MXNet-Symbolic",
         "Signature": "signature.json",
-        "Service": "",
+        "Service": "service.py" if code else "",
         "Symbol": "small-symbol.json",
         "Parameters": "small-0000.params",
     }
@@ -137,6 +137,8 @@ def write_archive(path: Path, net: ExportedNet, signature: dict[str, Any]) -> Pa
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("MANIFEST.json", json.dumps(manifest))
         archive.writestr("signature.json", json.dumps(signature))
+        if code:
+            archive.writestr("service.py", code)
         archive.writestr("synset.txt", "ant\nbee\ncat\ndog\n")
         archive.writestr("small-symbol.json", net.symbol)
         archive.writestr("small-0000.params", net.params)

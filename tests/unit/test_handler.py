@@ -48,6 +48,7 @@ def picture() -> bytes:
     return file.getvalue()
 
 
+POST_JSON = Sent(path="/m/predict", headers=(("Content-Type", "application/json"),), body=b'{"data": [1]}')
 POST_IMAGE = Sent(path="/small/predict", body=picture())
 
 
@@ -231,9 +232,9 @@ def run(tmp_path: Path) -> Callable[..., Written]:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
-        assert done.stderr == ""
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return Written(json.loads(exchange.read_text()), [json.loads(line) for line in done.stdout.splitlines()])
 
     return run_events
@@ -269,6 +270,21 @@ class TestLogs:
         assert [record["path"] for record in written.with_key("Requests2XX")] == ["/models"]
         (told,) = [record for record in written.records if record.get("logger") == "gluon_lambda.http_app"]
         assert (told["requestId"], told["model"], told["level"]) == ("id-0", "small", "INFO")
+
+    def test_what_a_service_raised_is_in_the_log_and_not_in_the_answer(
+        self, run: Callable[..., Written], tmp_path: Path
+    ) -> None:
+        code = (
+            "from mms.model_service.model_service import SingleNodeService\n"
+            "class Picky(SingleNodeService):\n"
+            "    def __init__(self, model_name, model_dir, manifest, gpu=None):\n        self._signature = {}\n"
+            "    def _preprocess(self, data):\n        raise ValueError('secret reason')\n"
+        )
+        path = write_archive(tmp_path / "picky.model", ExportedNet(b"", b""), TENSOR_SIGNATURE, code=code)
+        written = run(f"picky={path}", GATEWAYS["http_api_2_0"](POST_JSON._replace(path="/picky/predict")))
+        (answer,) = written.answers
+        assert (answer["statusCode"], "secret" in answer["body"], "ValueError" in answer["body"]) == (400, False, True)
+        assert any("secret reason" in record.get("traceback", "") for record in written.records)
 
     def test_what_an_archive_s_code_prints_becomes_records(self, run: Callable[..., Written], tmp_path: Path) -> None:
         code = (

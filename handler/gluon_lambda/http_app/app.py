@@ -127,8 +127,9 @@ def _check_deadline(name: str, remaining_ms: int) -> None:
 
 def _refusal(error: Exception, request_id: str) -> Response:
     response = error_response(error, request_id)
-    if response.status >= 500:
-        _LOGGER.error("%s: %s", type(error).__name__, error, exc_info=error)
-    else:
-        _LOGGER.info("%s: %s", type(error).__name__, error)
+    # What an archive's code raised is in no answer, so the log must have it, whoever is at fault.
+    from_a_service = getattr(error, "phase", None) is not None and error.__cause__ is not None
+    level = logging.ERROR if response.status >= 500 else logging.INFO
+    traceback = error if response.status >= 500 or from_a_service else None
+    _LOGGER.log(level, "%s: %s", type(error).__name__, error, exc_info=traceback)
     return response
