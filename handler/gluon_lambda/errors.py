@@ -150,6 +150,15 @@ class OutOfMemory(InferenceError):
     """Raised when the engine or the service ran out of memory; MMS answers 507."""
 
 
+# MXNet has no exception of its own for it: its allocator, C++'s, and oneDNN's.
+_OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "Memory allocation failed", "out of memory", "memory_allocation")
+
+
+def tells_of_memory(message: str) -> bool:
+    """Whether this message of MXNet's says that memory ran out."""
+    return any(words in message for words in _OUT_OF_MEMORY)
+
+
 class ResponseTooLarge(GluonLambdaError):
     """Raised when a response exceeds its event source's limit; names size and limit in bytes."""
 

@@ -14,10 +14,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, ServiceLoadError
+from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, OutOfMemory, ServiceLoadError
 from gluon_lambda.services.blocks import find_blocks, settled
 from gluon_lambda.services.load import load_service
 from gluon_lambda.types import Part, Service
+from tests.memory import MEGABYTE, little_memory
 from tests.service_archives import (
     Code,
     field,
@@ -219,6 +220,25 @@ def test_what_mxnet_finds_wrong_late_belongs_to_the_phase_that_caused_it(
     with pytest.raises(kind, match="MXNetError") as caught:
         predicted(service, [[1, 2, 3]])
     assert getattr(caught.value, "phase", None) == phase
+
+
+def test_memory_that_mxnet_runs_out_of_is_told_from_other_failures(tmp_path: Path) -> None:
+    """MXNet has no exception of its own for it, and no handler of MMS's would call it anything else than 507."""
+    large = "mx.nd.zeros((100, 1 << 18)).wait_to_read()"
+    code = f"""
+        import mxnet as mx
+        def handle(data, context):
+            return data and [{large}]
+    """
+    service = served_1_x(tmp_path, code)
+    with little_memory(50 * MEGABYTE), pytest.raises(OutOfMemory) as caught:
+        service.predict(payload(field("[1]")))
+    assert caught.value.phase == "handle"
+    with (
+        little_memory(50 * MEGABYTE),
+        pytest.raises(OutOfMemory, match=r"importing handler\.py:handle ran out of memory"),
+    ):
+        served_1_x(tmp_path / "large", f"import mxnet as mx\n{large}\ndef handle(data, context): pass\n")
 
 
 def test_so_it_does_with_the_engine_that_mxnet_takes_by_itself() -> None:

@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gluon_lambda.errors import ArchiveCorrupt, EngineUnavailable, InferenceError, ParametersMismatch, SignatureInvalid
+from gluon_lambda.errors import (
+    ArchiveCorrupt,
+    EngineUnavailable,
+    InferenceError,
+    OutOfMemory,
+    ParametersMismatch,
+    SignatureInvalid,
+)
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.libmxnet import Library
 from gluon_lambda.runtime.native_predictor import NativePredictor
 from gluon_lambda.runtime.params_file import describe_parameters
 from gluon_lambda.types import TensorSpec
 from tests.conftest import ExportedNet
+from tests.memory import MEGABYTE, little_memory
 
 SPEC = TensorSpec("data", (0, 1, 8, 8))
 Export = Callable[..., ExportedNet]
@@ -227,6 +235,27 @@ class TestWarmUp:
         params = saved(mx, tmp_path, {"arg:fc_weight": mx.nd.ones((2, 2), dtype="float16")})
         with pytest.raises(SignatureInvalid, match=r"fails on zeros of the declared shapes: .*float16 fully connected"):
             load(engine, ExportedNet(symbol.tojson().encode(), params), TensorSpec("data", (0, 2), "float16"))
+
+
+class TestMemoryThatRunsOut:
+    """A store lets go of other models and tries once more, so it must not be taken for a damaged archive or a wrong signature."""
+
+    def test_while_parameters_are_read(self, engine: Engine, mx: Any, tmp_path: Any) -> None:
+        symbol = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1, no_bias=True, name="fc")
+        net = ExportedNet(
+            symbol.tojson().encode(), saved(mx, tmp_path, {"arg:fc_weight": mx.nd.zeros((1, 100 * MEGABYTE // 4))})
+        )
+        with little_memory(50 * MEGABYTE), pytest.raises(OutOfMemory, match=r"104,\d{3},\d{3} bytes of parameters"):
+            load(engine, net, TensorSpec("data", (0, 100 * MEGABYTE // 4)))
+
+    def test_while_the_net_is_warmed_up_and_while_it_answers(self, engine: Engine, mx: Any) -> None:
+        symbol = mx.sym.tile(mx.sym.var("data"), reps=(1, 100 * MEGABYTE // 4))
+        net = ExportedNet(symbol.tojson().encode(), _no_parameters(mx))
+        with little_memory(50 * MEGABYTE), pytest.raises(OutOfMemory, match="Failed to allocate"):
+            load(engine, net, TensorSpec("data", (0, 1)))
+        predictor = load(engine, net, TensorSpec("data", (0, 0)))
+        with little_memory(50 * MEGABYTE), pytest.raises(OutOfMemory, match="Failed to allocate"):
+            predictor.predict({"data": np.ones((1, 1), "float32")})
 
 
 class TestTheEngine:

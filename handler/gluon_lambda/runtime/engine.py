@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from gluon_lambda.errors import SignatureInvalid
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet
 from gluon_lambda.runtime.native_predictor import NativePredictor
 from gluon_lambda.types import TensorSpec
@@ -31,9 +31,8 @@ class Engine:
     ) -> NativePredictor:
         """Load an exported net and run it once; see ``types.PredictorFactory``."""
         predictor = NativePredictor(self.library, name=name, symbol=symbol, params=params, inputs=inputs)
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(predictor.close)
             predictor.warm_up()
-        except SignatureInvalid:
-            predictor.close()
-            raise
+            on_failure.pop_all()
         return predictor

@@ -10,12 +10,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from ctypes import POINTER, byref, c_int, c_uint32, c_void_p
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 
-from gluon_lambda.errors import InferenceError, InputMismatch, OutOfMemory, ParametersMismatch, SignatureInvalid
+from gluon_lambda.errors import (
+    InferenceError,
+    InputMismatch,
+    OutOfMemory,
+    ParametersMismatch,
+    SignatureInvalid,
+    tells_of_memory,
+)
 from gluon_lambda.runtime.dtypes import dtype_flag, is_known
 from gluon_lambda.runtime.libmxnet import Handle, Library, MXNetError, strings
 from gluon_lambda.runtime.net_checks import check_net, fits
@@ -29,8 +37,6 @@ if TYPE_CHECKING:
 _CPU = 1
 # Plans kept for different input shapes (batch sizes); each holds its own intermediate arrays, so not many.
 _KEPT_PLANS = 4
-# What libmxnet, its allocators and its BLAS say when memory runs out.
-_OUT_OF_MEMORY = ("bad_alloc", "Memory allocation failed", "Failed to allocate", "out of memory", "memory_allocation")
 
 
 class _Plan(NamedTuple):
@@ -92,12 +98,15 @@ class NativePredictor:
 
         Raises:
             SignatureInvalid: The net fails on them.
+            OutOfMemory: It needs more memory than there is; a store may let go of another model and try again.
         """
         if not all(size for spec in self._inputs for size in spec.shape[1:]):
             return
         zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self._inputs}
         try:
             outputs = self.predict(zeros)
+        except OutOfMemory:
+            raise
         except InferenceError as error:
             raise SignatureInvalid(f"{self._name}: the net fails on zeros of the declared shapes: {error}") from error
         self._outputs = tuple(TensorSpec(f"output{at}", out.shape, out.dtype.name) for at, out in enumerate(outputs))
@@ -113,15 +122,13 @@ class NativePredictor:
                 self._library.call("MXSymbolFree", handle)
 
     def _load(self, params: bytes | memoryview) -> dict[str, Parameter]:
-        with numpy_shapes(self._library, on=self._symbol.numpy_shape):
+        with numpy_shapes(self._library, on=self._symbol.numpy_shape), ExitStack() as on_failure:
+            on_failure.callback(self._library.call, "MXSymbolFree", self._symbol.handle)
             loaded = load_parameters(self._library, params, where=self._name)
-            try:
-                specs = {name: parameter.spec for name, parameter in loaded.items()}
-                check_net(self._library, self._symbol, specs, self._inputs, where=self._name)
-            except ParametersMismatch:
-                free_arrays(self._library, [parameter.handle for parameter in loaded.values()])
-                self._library.call("MXSymbolFree", self._symbol.handle)
-                raise
+            on_failure.callback(free_arrays, self._library, [parameter.handle for parameter in loaded.values()])
+            specs = {name: parameter.spec for name, parameter in loaded.items()}
+            check_net(self._library, self._symbol, specs, self._inputs, where=self._name)
+            on_failure.pop_all()
         return loaded
 
     def _fuse(self) -> Handle:
@@ -257,6 +264,6 @@ def _copy_out(library: Library, handle: int) -> Array:
 
 def _raise_inference_error(name: str, error: MXNetError) -> NoReturn:
     message = f"{name}: the engine failed: {error}"
-    if any(sign in str(error) for sign in _OUT_OF_MEMORY):
+    if tells_of_memory(str(error)):
         raise OutOfMemory(message, phase="inference") from error
     raise InferenceError(message, phase="inference") from error

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gluon_lambda.errors import ArchiveCorrupt
+from gluon_lambda.errors import ArchiveCorrupt, OutOfMemory, tells_of_memory
 from gluon_lambda.runtime.dtypes import dtype_name
 from gluon_lambda.runtime.libmxnet import Library, MXNetError
 from gluon_lambda.types import TensorSpec
@@ -34,6 +34,7 @@ def load_parameters(library: Library, params: bytes | memoryview, *, where: str)
 
     Raises:
         ArchiveCorrupt: The file does not parse, or holds arrays without names or a name twice.
+        OutOfMemory: It does not fit into what memory there is.
     """
     handles, names = _load(library, params, where=where)
     parameters = {
@@ -85,6 +86,8 @@ def _load(library: Library, params: bytes | memoryview, *, where: str) -> tuple[
             byref(names),
         )
     except MXNetError as error:
+        if tells_of_memory(str(error)):
+            raise OutOfMemory(f"{where}: its {len(params):,} bytes of parameters ran out of memory") from error
         raise ArchiveCorrupt(f"{where}: not a readable params file ({len(params)} bytes): {error}") from error
     return _pointers(handles, count.value), [
         (names[i] or b"").decode(errors="replace") for i in range(name_count.value)

@@ -19,7 +19,14 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, OutOfMemory, ServiceLoadError
+from gluon_lambda.errors import (
+    GluonLambdaError,
+    InferenceError,
+    InputMismatch,
+    OutOfMemory,
+    ServiceLoadError,
+    tells_of_memory,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,9 +36,6 @@ if TYPE_CHECKING:
 
 # Phase name and milliseconds, in the order in which the phases ran.
 Timings = list[tuple[str, float]]
-
-# What MXNet's messages say when memory runs out; it raises MXNetError, never MemoryError.
-_ENGINE_OUT_OF_MEMORY = ("bad_alloc", "Memory allocate failed", "out of memory")
 
 
 class EntryModule(NamedTuple):
@@ -66,7 +70,7 @@ def attempt(call: Callable[..., Any], *args: Any) -> Outcome:
     """Call an archive's code. This is the one place where anything that it raises is caught."""
     try:
         return Outcome(call(*args), None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - code that is not ours may raise anything, and may call sys.exit()
+    except BaseException as error:  # noqa: BLE001 - code that is not ours may raise anything: SystemExit, asyncio's CancelledError, …
         return Outcome(None, error)
 
 
@@ -114,9 +118,7 @@ def phase_error(error: BaseException, phase: str) -> GluonLambdaError:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python or MXNet ran out of memory."""
-    return isinstance(error, MemoryError) or (
-        type(error).__name__ == "MXNetError" and any(words in str(error) for words in _ENGINE_OUT_OF_MEMORY)
-    )
+    return isinstance(error, MemoryError) or (type(error).__name__ == "MXNetError" and tells_of_memory(str(error)))
 
 
 def load_step(archive: str, doing: str, folder: str, call: Callable[..., Any], *args: Any) -> Any:
