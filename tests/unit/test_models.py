@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -119,6 +121,50 @@ def test_a_remembered_error_does_not_grow(store: Store) -> None:
             models.get("x")
         depths.append(len(list(raised.traceback)))
     assert depths[1] == depths[3]
+
+
+def test_what_a_failed_attempt_had_loaded_is_not_held_with_its_error() -> None:
+    attempts: list[weakref.ref[Closable]] = []
+
+    def load(name: str) -> LoadedModel:
+        parameters = Closable()
+        attempts.append(weakref.ref(parameters))
+        try:
+            raise OSError("in the archive's own code")
+        except OSError as error:
+            raise ArchiveCorrupt("x") from error
+
+    models = Models({}, StoreModels(load, Memory(1, lambda: 0), lambda: 0.0, retry_broken_seconds=60))
+    for _ in range(2):
+        with pytest.raises(ArchiveCorrupt, match="x"):
+            models.get("x")
+    gc.collect()
+    assert [attempt() for attempt in attempts] == [None]
+
+
+def test_what_an_attempt_had_loaded_makes_room_for_the_next() -> None:
+    attempts: list[weakref.ref[Closable]] = []
+    archive: Any = Closable()
+
+    def load(name: str) -> LoadedModel:
+        assert all(attempt() is None for attempt in attempts)
+        parameters = Closable()
+        attempts.append(weakref.ref(parameters))
+        if len(attempts) == 1:
+            raise OutOfMemory("engine")
+        return LoadedModel(name, archive, archive)
+
+    models = Models({}, StoreModels(load, Memory(1, lambda: 0), lambda: 0.0, retry_broken_seconds=60))
+    assert models.get("x").name == "x"
+
+
+def test_names_that_are_not_there_are_not_all_remembered(store: Store) -> None:
+    models = store.models()
+    store.fails = {f"m{number}": [ArchiveNotFound("no")] * 2 for number in range(1001)}
+    for name in (*store.fails, "m1000", "m0"):
+        with pytest.raises(ArchiveNotFound):
+            models.get(name)
+    assert (store.loaded.count("m1000"), store.loaded.count("m0")) == (1, 2)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OutOfMemory("engine")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gluon_lambda.errors import LoadError, ModelNotFound, OutOfMemory
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("gluon_lambda.services")
 # A model loads while the ones in use stay; above this share of the function's memory the least recently used one goes first.
 _FULL = 0.7
+# Clients may ask for any number of names that are not there.
+_MOST_BROKEN = 1000
 
 
 class LoadedModel(NamedTuple):
@@ -79,7 +82,10 @@ class StoreModels(NamedTuple):
 
 
 class _Broken(NamedTuple):
-    error: LoadError
+    """Why a model could not be loaded. Not the error itself: its cause's frames hold all that the attempt had loaded by then."""
+
+    kind: type[LoadError]
+    message: str
     until: float
 
 
@@ -121,23 +127,28 @@ class Models:
     def _load(self, name: str, store: StoreModels) -> LoadedModel:
         broken = self._broken.get(name)
         if broken is not None and store.clock() < broken.until:
-            # A copy: the same exception raised twice would grow its traceback with every request.
-            raise type(broken.error)(*broken.error.args) from broken.error
+            raise broken.kind(broken.message)
         while self._kept and store.memory.is_short():
             self._let_go()
         try:
             return self._load_with_room(name, store)
         except LoadError as error:
-            self._broken[name] = _Broken(error.with_traceback(None), store.clock() + store.retry_broken_seconds)
+            self._remember(name, _Broken(type(error), str(error), store.clock() + store.retry_broken_seconds))
             raise
 
+    def _remember(self, name: str, broken: _Broken) -> None:
+        self._broken.pop(name, None)
+        self._broken[name] = broken
+        if len(self._broken) > _MOST_BROKEN:
+            del self._broken[next(iter(self._broken))]
+
     def _load_with_room(self, name: str, store: StoreModels) -> LoadedModel:
-        try:
+        with suppress(MemoryError, OutOfMemory):
             return store.load(name)
-        except (MemoryError, OutOfMemory):
-            while self._kept:
-                self._let_go()
-            return store.load(name)
+        # Not while the error is handled: its frames hold what the first attempt had loaded by then.
+        while self._kept:
+            self._let_go()
+        return store.load(name)
 
     def _let_go(self) -> None:
         name, model = self._kept.popitem(last=False)
