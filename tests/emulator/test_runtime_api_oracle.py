@@ -1,18 +1,11 @@
-"""The same conversation with our Runtime API and with AWS's own runtime interface emulator: the answers have to be the same.
-
-The binary comes with the aws-sam-cli wheel, fetched from the package index into a temporary folder; it needs no Docker.
-"""
+"""The same conversation with our Runtime API and with AWS's own runtime interface emulator: the answers have to be the same."""
 
 from __future__ import annotations
 
 import http.client
-import platform
-import socket
 import subprocess
-import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +15,10 @@ import pytest
 from local_emulator.records import Invocation
 from local_emulator.runtime_api.router import serve
 from local_emulator.runtime_api.session import Delivery, RuntimeSession
+from tests.aws_rie import fetch_rie, free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
-_WHEEL = "aws-sam-cli==1.170.0"
 _RUNTIME = "/2018-06-01/runtime"
 _NEXT = _RUNTIME + "/invocation/next"
 _ID = "{id}"
@@ -84,22 +77,13 @@ BROKEN = (
 
 @pytest.fixture(scope="session")
 def rie(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if platform.machine() != "x86_64":
-        pytest.skip("the wheel's binary for this machine is not tried")
-    folder = tmp_path_factory.mktemp("rie")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL]
-    if subprocess.run(command, check=False).returncode:
-        pytest.skip(f"{_WHEEL} cannot be fetched")
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        binary = Path(wheel.extract("samcli/local/rapid/aws-lambda-rie-x86_64", folder))
-    binary.chmod(0o755)
-    return binary
+    return fetch_rie(tmp_path_factory.mktemp("rie"))
 
 
 @pytest.fixture
 def theirs(rie: Path) -> Iterator[int]:
     """The port of RIE's Runtime API, with an invocation waiting."""
-    caller, runtime = _free_port(), _free_port()
+    caller, runtime = free_port(), free_port()
     addresses = [
         "--runtime-interface-emulator-address",
         f"127.0.0.1:{caller}",
@@ -108,9 +92,9 @@ def theirs(rie: Path) -> Iterator[int]:
     ]
     process = subprocess.Popen([rie, *addresses, "sleep", "30"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(caller)
+        wait_for(caller)
         threading.Thread(target=_invoke, args=(caller,), daemon=True).start()
-        _wait_for(runtime)
+        wait_for(runtime)
         time.sleep(0.3)  # until RIE has started its runtime; it does not say when
         yield runtime
     finally:
@@ -137,21 +121,6 @@ def _deliver(session: RuntimeSession) -> None:
 def _invoke(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("POST", "/2015-03-31/functions/function/invocations", b'{"a":1}')
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + 10
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            assert time.monotonic() < until, f"nothing listens on {port}"
-            time.sleep(0.05)
 
 
 def converse(port: int, steps: tuple[Step, ...]) -> list[Reply]:
