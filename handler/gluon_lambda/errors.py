@@ -31,9 +31,18 @@ The class name is the stable code: a direct invoke raises the error, awslambdari
 matches it in Retry and Catch. HTTP statuses stand in one table, ``http_app/error_table.py``.
 """
 
+_LONGEST_MESSAGE = 2000
+
 
 class GluonLambdaError(Exception):
-    """Base of every error that this project raises on purpose. Its text is written for the person who has to act on it."""
+    """Base of every error that this project raises on purpose. Its text is written for the person who has to act on it.
+
+    Messages quote what came, and a client may have called an input by a name of megabytes: a longer text loses its middle, or the error
+    itself would be over Lambda's limit. Half of a surrogate pair, which no UTF-8 can hold, becomes an escape.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_shortened(message).encode(errors="backslashreplace").decode())
 
 
 class ConfigurationError(GluonLambdaError):
@@ -169,3 +178,10 @@ class DeadlineExceeded(GluonLambdaError):
 
 class UnsupportedEvent(GluonLambdaError):
     """Raised when no event source matches; lists the known ones."""
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    half = _LONGEST_MESSAGE // 2
+    return f"{message[:half]} … [{len(message) - 2 * half:,} characters] … {message[-half:]}"

@@ -54,7 +54,7 @@ class JsonLogHandler(logging.Handler):
             "timestamp": _timestamp(record.created),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
             **self._state.fields(),
         }
         if record.exc_info:
@@ -73,6 +73,17 @@ def route_logging(output: Output, state: InvocationState, level: str) -> None:
     root.addHandler(JsonLogHandler(output, state))
     root.setLevel(level)
     logging.captureWarnings(capture=True)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+    ):  # arguments that do not fit the text: no reason for an archive's request to fail
+        return f"{record.msg} {record.args!r}"
 
 
 def _timestamp(seconds: float) -> str:

@@ -11,13 +11,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 Record = dict[str, Any]
 _STDOUT, _STDERR = 1, 2
-# A record that CloudWatch would cut (256 KB an event) is cut here, so that what is left is still JSON.
-_LONGEST_MESSAGE = 100_000
+# A record that CloudWatch would cut (256 KB an event) is cut here, so that what is left is still JSON: a message and a traceback may both
+# quote what an archive's code printed or a client sent.
+_LONGEST_TEXT = 60_000
 
 
 class Output:
@@ -29,14 +30,16 @@ class Output:
         self._caught = os.memfd_create("stdout-and-stderr")
 
     def write(self, record: Record) -> None:
-        """Write ``record`` as one JSON line."""
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str)
+        """Write ``record`` as one JSON line, texts that are longer than CloudWatch takes cut off."""
+        kept = {name: value[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in record.items()}
+        line = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=str)
         _write_all(self._stdout, line.encode("utf-8", "backslashreplace") + b"\n")
 
     @contextmanager
     def catch(self, report: Callable[[str], None]) -> Iterator[None]:
         """While the body runs, hold back what is written to stdout and stderr; then hand it to ``report`` line by line."""
         _flush_python_streams()
+        streams = sys.stdout, sys.stderr
         os.dup2(self._caught, _STDOUT)
         os.dup2(self._caught, _STDERR)
         try:
@@ -45,8 +48,9 @@ class Output:
             _flush_python_streams()
             os.dup2(self._stdout, _STDOUT)
             os.dup2(self._stderr, _STDERR)
+            sys.stdout, sys.stderr = _usable(streams[0], _STDOUT), _usable(streams[1], _STDERR)
             for line in self._take_lines():
-                report(line[:_LONGEST_MESSAGE])
+                report(line)
 
     def _take_lines(self) -> list[str]:
         size = os.lseek(self._caught, 0, os.SEEK_CUR)
@@ -63,7 +67,14 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
+def _usable(stream: TextIO, descriptor: int) -> TextIO:
+    """The stream, or a new one where an archive's code has closed it: awslambdaric writes to it, and would end the process."""
+    closed = stream is not None and stream.closed
+    return open(descriptor, "w", closefd=False) if closed else stream
+
+
 def _flush_python_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        # An archive's code may have closed them, or put something of its own in their place.
+        with suppress(ValueError, OSError, AttributeError):
             stream.flush()
