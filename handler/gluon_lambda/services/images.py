@@ -36,6 +36,15 @@ PILLOW_ERRORS = (
 
 EXIF_ORIENTATION = 0x0112
 
+# Pillow hands PostScript, a programming language, to Ghostscript where that is installed.
+RUN_PROGRAMS = frozenset({"EPS"})
+
+# A file of kilobytes may decode to gigabytes. At the worst (RGBA) there are four copies of 4 bytes a pixel at a time: the image, its white
+# ground, both combined, and that in the net's color.
+BYTES_A_PIXEL = 16
+# 64 MB, which a function that runs MXNet at all has; looking takes longer than a small image.
+ALWAYS_ENOUGH_PIXELS = 4_000_000
+
 
 def load_codecs() -> None:
     """Import Pillow and its usual formats (BMP, GIF, JPEG, PPM, PNG) now, so that no request has to."""
@@ -72,6 +81,7 @@ def _decode(raw: bytes, name: str) -> Image:
 
     try:
         image: Image.Image = Image.open(BytesIO(raw))
+        _check_file(image, name)
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputMismatch(f"Input {name!r}: {error}; send a smaller image.") from error
@@ -80,6 +90,26 @@ def _decode(raw: bytes, name: str) -> Image:
             f"Input {name!r} is no whole image ({len(raw):,} bytes): {_reason(error)}. Send the file as it is, say PNG or JPEG."
         ) from error
     return _upright(image)
+
+
+def _check_file(image: Image, name: str) -> None:
+    """Refuse what decoding would run a program for, or more memory than there is; nothing has been decoded yet."""
+    if image.format in RUN_PROGRAMS:
+        raise InputMismatch(f"Input {name!r} is {image.format}, which is not read; send PNG or JPEG.")
+    pixels = image.width * image.height
+    if pixels > ALWAYS_ENOUGH_PIXELS and pixels * BYTES_A_PIXEL > available_bytes():
+        raise InputMismatch(
+            f"Input {name!r} is {_size(image)}, too many for the memory that is free; send a smaller image, or raise MemorySize."
+        )
+
+
+def available_bytes() -> int:
+    """What may still be allocated without swapping: Linux's estimate, or 2^60 where there is none."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 1 << 60)
+    except OSError:
+        return 1 << 60
 
 
 def _reason(error: Exception) -> str:

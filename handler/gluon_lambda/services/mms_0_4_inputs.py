@@ -5,8 +5,8 @@ MMS 0.4 (mms/serving_frontend.py) reads form fields and file parts by the inputs
 - ``image/jpeg``: a file part whose content type is exactly that, as bytes; or a form field in base64 (which MMS meant, and never managed).
 - ``application/json``: a form field with a Python literal, which must be a list, so that ``data[0]`` is that list.
 
-Beyond MMS: JSON where a literal does not parse (``true``, ``null``), a JSON body with the inputs by name, and, for a model with one input,
-that input's own value as the whole body.
+Beyond MMS: JSON in a literal's place, which is tried first (``true``, ``null``, and a hundred times as fast); a JSON body with the inputs by
+name; and, for a model with one input, that input's own value as the whole body.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gluon_lambda.errors import InputMismatch, MalformedBody
+from gluon_lambda.errors import InputMismatch, MalformedBody, PayloadTooLarge
 from gluon_lambda.types import Part, Payload
 
 JPEG = "image/jpeg"
@@ -27,6 +27,8 @@ JSON = "application/json"
 # The name under which a raw or JSON body comes.
 _BODY = "body"
 _UNDECLARED = ("application/octet-stream", "")
+# Python's parser takes 4 µs and 500 bytes for a character of a list of numbers, JSON's a hundredth of that.
+_LONGEST_LITERAL = 500_000
 
 
 def read_inputs(payload: Payload, names: Sequence[str], input_type: str) -> list[Any]:
@@ -50,15 +52,16 @@ def read_inputs(payload: Payload, names: Sequence[str], input_type: str) -> list
 
 
 def parse_list(text: str, *, name: str) -> list[Any]:
-    """A list written as a Python literal, as MMS 0.4's clients send it, or as JSON.
+    """A list as JSON, or as the Python literal that MMS 0.4's clients send; what is both means the same.
 
     Raises:
         InputMismatch: It is neither, or no list.
+        PayloadTooLarge: It is a literal that would take seconds and hundreds of megabytes to parse.
     """
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        value = _parse_json(text, name)
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        value = _parse_literal(text, name, str(error))
     return require_list(value, name=name)
 
 
@@ -73,12 +76,16 @@ def require_list(value: Any, *, name: str) -> list[Any]:
     return value
 
 
-def _parse_json(text: str, name: str) -> Any:
+def _parse_literal(text: str, name: str, not_json: str) -> Any:
+    if len(text) > _LONGEST_LITERAL:
+        raise PayloadTooLarge(
+            f"Input {name} is no JSON ({not_json}), and with {len(text):,} characters too long for a Python literal: send JSON."
+        )
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise InputMismatch(
-            f"Input {name} is neither a Python literal nor JSON; a list is expected: {error}."
+            f"Input {name} is neither a Python literal nor JSON; a list is expected: {not_json}."
         ) from error
 
 

@@ -37,12 +37,23 @@ def from_json(value: Any, declared: InputDeclaration) -> Array:
         InputMismatch: Ragged, not numbers, not finite, or beyond what the dtype holds.
     """
     try:
+        if holds_text(value):
+            # NumPy would give every element the room of the longest text: terabytes for a request of some.
+            raise InputMismatch(f"Input {declared.name!r} is {kind_of(value)} with text; {expected(declared)}")
         array = np.array(value)
     except (ValueError, RecursionError) as error:
         raise InputMismatch(
             f"Input {declared.name!r} is ragged: its lists differ in length or depth; {expected(declared)}"
         ) from error
     return cast(array, declared, came=kind_of(value))
+
+
+def holds_text(value: Any) -> bool:
+    """Whether there is a text in nested lists."""
+    if not isinstance(value, list):
+        return isinstance(value, str)
+    kinds = set(map(type, value))
+    return str in kinds or (list in kinds and any(map(holds_text, value)))
 
 
 def from_npy(raw: bytes, declared: InputDeclaration) -> Array:
