@@ -29,8 +29,10 @@ def to_request(event: Event, context: LambdaContext, *prefixes: str) -> Request:
     return Request(
         method=str(http.get("method", "GET")).upper(),
         path=wire.request_path(event.get("rawPath"), *prefixes),
-        query=tuple(parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)),
-        headers=wire.request_headers(wire.single_values(wire.section(event, "headers")), event.get("cookies") or ()),
+        query=tuple(parse_qsl(wire.text(event, "rawQueryString"), keep_blank_values=True)),
+        headers=wire.request_headers(
+            wire.single_values(wire.section(event, "headers")), map(str, wire.listed(event.get("cookies")))
+        ),
         body=wire.decode_body(event),
         request_id=context.aws_request_id,
         remaining_ms=context.get_remaining_time_in_millis,

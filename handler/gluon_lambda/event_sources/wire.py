@@ -89,6 +89,12 @@ def section(event: Any, key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def text(event: Any, key: str) -> str:
+    """The text under ``key``; empty where it is missing, null or anything else."""
+    value = event.get(key)
+    return value if isinstance(value, str) else ""
+
+
 def decode_body(event: Event) -> bytes:
     """The request's body as the client sent it.
 
@@ -113,8 +119,16 @@ def single_values(values: Mapping[str, Any]) -> Pairs:
 
 
 def multi_values(values: Mapping[str, Any]) -> Pairs:
-    """Pairs of a mapping of name to list of text, repeats kept in their order."""
-    return tuple((name, str(value)) for name, listed in values.items() for value in listed or ())
+    """Pairs of a mapping of name to list of text, repeats kept in their order; nulls are left out."""
+    each = ((name, value) for name, given in values.items() for value in listed(given))
+    return tuple((name, str(value)) for name, value in each if value is not None)
+
+
+def listed(value: Any) -> list[Any]:
+    """The value itself where it is a list; nothing for null, and else a list of it alone."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
 
 
 def pairs(event: Any, multi: str, single: str) -> Pairs:

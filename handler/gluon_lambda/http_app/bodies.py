@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from gluon_lambda.errors import MalformedBody, UnsupportedMediaType
+from gluon_lambda.errors import MalformedBody, PayloadTooLarge, UnsupportedMediaType
 from gluon_lambda.http_app.multipart import parse_multipart
 from gluon_lambda.types import Part, Payload, Request
 
 # Tells /invocations which model is meant; not an input.
 MODEL_NAME_PARAMETER = "model_name"
+_MOST_FIELDS = 1000
 
 
 def read_payload(request: Request, *, query_is_input: bool) -> Payload:
@@ -24,6 +25,7 @@ def read_payload(request: Request, *, query_is_input: bool) -> Payload:
 
     Raises:
         MalformedBody: A multipart or form body does not parse.
+        PayloadTooLarge: A body has more fields or parts than are read.
         UnsupportedMediaType: The body is compressed.
     """
     encoding = request.header("content-encoding", "identity").strip().lower()
@@ -48,6 +50,10 @@ def _body_parts(request: Request, *, optional: bool) -> tuple[Part, ...]:
 
 
 def _form_fields(body: bytes) -> tuple[Part, ...]:
+    if body.count(b"&") >= _MOST_FIELDS:
+        raise PayloadTooLarge(
+            f"application/x-www-form-urlencoded body with over {_MOST_FIELDS} fields; send the values as one, in JSON"
+        )
     try:
         fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True) if body else []
     except ValueError as error:

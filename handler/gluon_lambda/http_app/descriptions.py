@@ -16,6 +16,7 @@ Document = dict[str, Any]
 
 # mms-1.1: "limit: the maximum number of items to return", 100 unless told.
 _PAGE = 100
+_MOST_DIGITS = 10
 
 _JSON_TYPES = {"bool": "boolean"} | {name: "integer" for name in ("int8", "uint8", "int32", "int64")}
 
@@ -191,6 +192,6 @@ def _tensor(declared: InputDeclaration | OutputDeclaration) -> Document:
 def _number(name: str, text: str | None, *, default: int) -> int:
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()):
-        raise MalformedBody(f"{name}={text!r}: a whole number is expected")
+    if not (text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS):
+        raise MalformedBody(f"{name}={text!r}: a whole number of at most {_MOST_DIGITS - 1} digits is expected")
     return int(text)

@@ -12,6 +12,7 @@ from gluon_lambda.errors import MalformedBody, PayloadTooLarge
 from gluon_lambda.types import Part
 
 _MOST_PARTS = 1000
+_LONGEST_HEAD = 16_384
 # A parameter of a header: name=token or name="quoted", where a backslash escapes a quote or a backslash only; browsers and curl write
 # a file name's other backslashes (C:\pictures) as they are.
 _PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))', re.ASCII)
@@ -32,7 +33,7 @@ def parse_multipart(body: bytes, content_type: str) -> tuple[Part, ...]:
 
     Raises:
         MalformedBody: No boundary, a part without a name or without an end, headers that do not parse.
-        PayloadTooLarge: More than a thousand parts.
+        PayloadTooLarge: More than a thousand parts, or a part with headers over 16 KB.
     """
     boundary = header_parameters(content_type).get("boundary", "")
     if not boundary:
@@ -62,6 +63,10 @@ def _part(section: bytes) -> Part:
     head, blank_line, content = section.partition(b"\r\n\r\n")
     if not blank_line:
         raise MalformedBody("multipart/form-data: a part has no blank line between its headers and its content")
+    if len(head) > _LONGEST_HEAD:
+        raise PayloadTooLarge(
+            f"multipart/form-data: a part's headers are {len(head):,} bytes long; at most {_LONGEST_HEAD:,} are read"
+        )
     headers = _headers(head)
     parameters = header_parameters(headers.get("content-disposition", ""))
     if not parameters.get("name"):
