@@ -22,7 +22,7 @@ from gluon_lambda.archive_store.members import Limits
 from gluon_lambda.archive_store.stores import ArchiveStore, open_store
 from gluon_lambda.errors import GluonLambdaError, RequestError, ResponseTooLarge
 from gluon_lambda.event_sources.selection import select
-from gluon_lambda.event_sources.wire import EventSource, Placement
+from gluon_lambda.event_sources.wire import EventSource, Placement, within_limit
 from gluon_lambda.http_app.app import HttpApp
 from gluon_lambda.http_app.responses import Cors
 from gluon_lambda.runtime import stock_mxnet
@@ -34,7 +34,7 @@ from gluon_lambda.settings import Settings
 from gluon_lambda.telemetry.logs import InvocationState, route_logging
 from gluon_lambda.telemetry.metrics import Metrics, request_metrics
 from gluon_lambda.telemetry.output import Output
-from gluon_lambda.types import DirectCall, Event, LambdaContext, Prediction, PredictorFactory, Request
+from gluon_lambda.types import DirectCall, Event, LambdaContext, Prediction, PredictorFactory, Request, Response
 
 if TYPE_CHECKING:
     from gluon_lambda.http_app.mangum_adapter import MangumAnswer
@@ -103,7 +103,9 @@ class Handler:
             try:
                 call = source.to_request(event, context, self._placement)
             except RequestError as error:
-                return source.to_response(self._app.refuse(error, context.aws_request_id), event)
+                result = source.to_response(self._app.refuse(error, context.aws_request_id), event)
+                self._record(result["statusCode"], None, time.perf_counter(), {"errorType": type(error).__name__})
+                return result
             if isinstance(call, DirectCall):
                 return self._answer_direct(call, source, event, context)
             return self._answer_http(call, source, event, context)
@@ -123,13 +125,13 @@ class Handler:
     def _answer_http(self, request: Request, source: EventSource, event: Event, context: LambdaContext) -> Any:
         started = time.perf_counter()
         answer = self._app.answer(request)
-        if answer is None:
-            result = self._answer_with_fastapi(request, event, context)
-        else:
-            try:
+        try:
+            if answer is None:
+                result = _measured(self._answer_with_fastapi(request, event, context), source)
+            else:
                 result = source.to_response(answer.response, event)
-            except ResponseTooLarge as error:
-                result = source.to_response(self._app.refuse(error, request.request_id), event)
+        except ResponseTooLarge as error:
+            result = source.to_response(self._app.refuse(error, request.request_id), event)
         prediction = answer.prediction if answer else None
         self._record(result["statusCode"], prediction, started, {"method": request.method, "path": request.path})
         return result
@@ -148,6 +150,12 @@ class Handler:
         self._metrics.request(request_metrics(status, milliseconds, prediction), model=self._state.model, fields=about)
         if prediction is not None:
             self._metrics.service(prediction, model=self._state.model)
+
+
+def _measured(answer: dict[str, Any], source: EventSource) -> dict[str, Any]:
+    """Mangum's answer, once it is sure that the event source takes it; raises ResponseTooLarge."""
+    response = Response(answer["statusCode"], (), answer["body"].encode())
+    return within_limit(answer, response, limit=source.RESPONSE_LIMIT_BYTES, source=source.TITLE)
 
 
 def _load_models(settings: Settings, make_predictor: PredictorFactory) -> Models:

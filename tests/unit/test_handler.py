@@ -149,6 +149,21 @@ class TestLimits:
         assert self.ask(echo, "http_api_2_0", rows=1)["statusCode"] == 200
         assert self.ask(echo, "alb", rows=1)["statusCode"] == 413
 
+    def test_a_document_is_held_to_the_same_limits(
+        self, make_handler: MakeHandler, image_archive: Path, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "wordy"
+        with zipfile.ZipFile(image_archive) as archive:
+            archive.extractall(folder)
+        signature = json.loads((folder / "signature.json").read_text())
+        (folder / "signature.json").write_text(json.dumps({**signature, "remarks": "x" * (1 << 20)}))
+        handler = make_handler(GLUON_MODELS=f"wordy={folder}")
+        sent = Sent("GET", "/models/wordy", headers=(), body=None)
+        assert handler(GATEWAYS["http_api_2_0"](sent), FakeContext())["statusCode"] == 200
+        refused = handler(GATEWAYS["alb"](sent), FakeContext())
+        assert refused["statusCode"] == 413
+        assert "1,048,576" in body_of(refused)["message"]
+
     def test_a_direct_invoke_raises(self, echo: Handler) -> None:
         with pytest.raises(errors.ResponseTooLarge, match="6,291,556"):
             echo({"data": [[0.123456]] * 6}, FakeContext())
@@ -265,10 +280,11 @@ class TestLogs:
     ) -> None:
         bad = GATEWAYS["http_api_2_0"](POST_IMAGE._replace(body=b"x"))
         listed = GATEWAYS["http_api_2_0"](Sent("GET", "/models", headers=(), body=None))
-        written = run(f"small={image_archive}", bad, listed)
-        assert [record["requestId"] for record in written.with_key("Requests4XX")] == ["id-0"]
+        undecodable = GATEWAYS["http_api_2_0"](POST_IMAGE) | {"body": "no base64!"}
+        written = run(f"small={image_archive}", bad, listed, undecodable)
+        assert [record["requestId"] for record in written.with_key("Requests4XX")] == ["id-0", "id-2"]
         assert [record["path"] for record in written.with_key("Requests2XX")] == ["/models"]
-        (told,) = [record for record in written.records if record.get("logger") == "gluon_lambda.http_app"]
+        told, _ = [record for record in written.records if record.get("logger") == "gluon_lambda.http_app"]
         assert (told["requestId"], told["model"], told["level"]) == ("id-0", "small", "INFO")
 
     def test_what_a_service_raised_is_in_the_log_and_not_in_the_answer(
