@@ -10,6 +10,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
+from gluon_lambda.errors import UnsupportedEvent
 from gluon_lambda.http_app.asgi import create_app
 from gluon_lambda.types import Event, LambdaContext
 
@@ -26,13 +27,17 @@ _TEXT_TYPES = [
     "application/yaml",
 ]
 
+# What Mangum raises on events with parts missing or of another type. What the app raises, it answers.
+_UNREADABLE = (KeyError, TypeError, AttributeError, ValueError, RuntimeError)
+
 MangumAnswer = Callable[[Event, LambdaContext, str], dict[str, Any]]
 
 
 def create_adapter(http: HttpApp) -> MangumAnswer:
     """A function from event, context and the request's path to what Lambda sends back.
 
-    The path is given, since Mangum leaves a stage's name and a custom domain's base path in it.
+    The path is given, since Mangum leaves a stage's name and a custom domain's base path in it. The function raises UnsupportedEvent
+    for an event that lacks what every gateway sends.
     """
     from mangum import Mangum
 
@@ -48,7 +53,12 @@ def create_adapter(http: HttpApp) -> MangumAnswer:
 
         # lifespan="off": with anything else every request would be a start-up and a shut-down of its own.
         adapter = Mangum(placed, lifespan="off", text_mime_types=_TEXT_TYPES)
-        return dict(adapter(_without_nulls(event), cast(Any, context)))
+        try:
+            return dict(adapter(_without_nulls(event), cast(Any, context)))
+        except _UNREADABLE as error:
+            raise UnsupportedEvent(
+                f"the event is none that a gateway sends ({type(error).__name__}: {error})"
+            ) from error
 
     return answer
 
