@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -94,6 +95,7 @@ def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = [name for name in folders if not matches_any(name, LEFT_OUT_FOLDERS)]
         refuse_linked_folders(Path(parent), folders)
         found += [Path(parent, name) for name in names if not matches_any(name, LEFT_OUT_FILES)]
+    refuse_what_is_no_file(found)
     yield from sorted((path.relative_to(folder).as_posix(), path) for path in found)
 
 
@@ -107,6 +109,13 @@ def refuse_linked_folders(parent: Path, names: Iterable[str]) -> None:
     for name in names:
         if (parent / name).is_symlink():
             raise PackError(f"{parent / name}: a link to a folder is not followed. Copy the folder in its place.")
+
+
+def refuse_what_is_no_file(paths: Iterable[Path]) -> None:
+    """Refuse broken links, and pipes and devices, which would be read without end."""
+    for path in paths:
+        if not path.is_file():
+            raise PackError(f"{path}: no file, or a link that leads to none. Remove it, or copy the file in its place.")
 
 
 def refuse_collisions(folder: Path, files: Iterable[str]) -> None:
@@ -125,15 +134,14 @@ def write_atomically(target: Path, files: Mapping[str, Content]) -> None:
     """Write the zip beside ``target`` and move it there when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(os.unlink, name)
         with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
             for member, content in files.items():
                 add_member(archive, member, content, deflate=target.suffix == ".mar")
         os.chmod(name, 0o644)
         os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+        on_failure.pop_all()
 
 
 def add_member(archive: zipfile.ZipFile, member: str, content: Content, *, deflate: bool) -> None:

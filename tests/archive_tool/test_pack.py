@@ -56,6 +56,23 @@ def test_nothing_that_is_no_part_of_the_model_is_packed(tmp_path: Path) -> None:
     assert contents(folder / "new.model") == dict(FILES_0_4)
 
 
+def test_nothing_is_left_of_an_archive_that_cannot_be_written(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "folder", FILES_0_4)
+    with pytest.raises(FileNotFoundError):
+        pack_folder(folder, tmp_path / "out" / "new.model", {"zz.txt": tmp_path / "gone.txt"})
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_link_that_leads_nowhere_and_a_pipe_are_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for make in (lambda path: path.symlink_to("gone"), os.mkfifo):
+        folder = write_folder(tmp_path / make.__name__, FILES_0_4)
+        make(folder / "words.txt")
+        assert main(["pack", str(folder), str(tmp_path / "new.model")]) == 1
+        assert "words.txt: no file, or a link that leads to none" in capsys.readouterr().err
+
+
 def test_an_archive_is_not_replaced_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, target = write_folder(tmp_path / "folder", FILES_0_4), tmp_path / "digits.model"
     target.write_bytes(b"precious")

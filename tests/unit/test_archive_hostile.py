@@ -158,6 +158,14 @@ def test_an_archive_over_the_size_limit_is_refused(open_bytes: Opener, make: Cal
         open_bytes(make(FILES_0_4), limits=Limits(total_bytes=1_000_000))
 
 
+def test_a_tar_whose_kept_tree_is_over_the_limit_does_not_stay(open_bytes: Opener, cache: Cache) -> None:
+    open_bytes(tar_bytes(FILES_0_4)).close()
+    assert len(os.listdir(f"{cache.folder}/trees")) == 1
+    with pytest.raises(ArchiveRejected, match="over 2 files"):
+        open_bytes(tar_bytes(FILES_0_4), limits=Limits(members=2))
+    assert os.listdir(f"{cache.folder}/trees") == []
+
+
 @pytest.mark.parametrize("make", [zip_bytes, tar_bytes])
 def test_an_archive_of_too_many_members_is_refused(open_bytes: Opener, make: Callable[..., bytes]) -> None:
     with pytest.raises(ArchiveRejected, match="over 10 files"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import ExitStack
 
 from gluon_lambda.archive_store.cache import Cache, discard
 from gluon_lambda.archive_store.contents import Contents, FolderContents, ZipContents, open_tar
@@ -165,11 +166,11 @@ def open_fetched(name: str, location: Location, fetched: Fetched, *, cache: Cach
 
 def read_archive(name: str, location: Location, contents: Contents) -> Archive:
     """The archive, once manifest and signature are read; where they are wrong nothing of it stays."""
-    try:
-        return Archive(name, location.text, contents)
-    except BaseException:
-        contents.discard()
-        raise
+    with ExitStack() as on_failure:
+        on_failure.callback(contents.discard)
+        archive = Archive(name, location.text, contents)
+        on_failure.pop_all()
+    return archive
 
 
 def open_disk(path: str, location: Location, *, cache: Cache, limits: Limits) -> Contents:

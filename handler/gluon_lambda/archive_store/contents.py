@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from gluon_lambda.archive_store.cache import TREES, Cache, Lease, add_tree, discard, lease
@@ -175,11 +175,11 @@ def open_tar(path: str, *, where: str, cache: Cache, limits: Limits, digest: str
             lambda target: unpack_tar(path, target, where=where, limits=limits),
             where=where,
         )
-    try:
-        return FolderContents(tree.path, where=where, cache=cache, limits=limits, digest=digest, tree=tree)
-    except BaseException:
-        discard(cache, tree)
-        raise
+    with ExitStack() as on_failure:
+        on_failure.callback(discard, cache, tree)
+        contents = FolderContents(tree.path, where=where, cache=cache, limits=limits, digest=digest, tree=tree)
+        on_failure.pop_all()
+    return contents
 
 
 def unpacked_size(path: str) -> int:
