@@ -73,6 +73,15 @@ def test_a_link_that_leads_nowhere_and_a_pipe_are_refused_by_name(
         assert "words.txt: no file, or a link that leads to none" in capsys.readouterr().err
 
 
+def test_what_the_system_refuses_is_one_line_that_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    folder = write_folder(tmp_path / "folder", FILES_0_4)
+    assert main(["pack", str(folder), str(tmp_path / "file" / "new.model")]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
 def test_an_archive_is_not_replaced_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, target = write_folder(tmp_path / "folder", FILES_0_4), tmp_path / "digits.model"
     target.write_bytes(b"precious")
