@@ -38,10 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-    except (
-        GluonLambdaError,
-        OSError,
-    ) as error:  # the system's own words name the file: no permission, no room, no folder
+    except (GluonLambdaError, OSError) as error:
+        # The system's own words name the file: no permission, no room, no folder.
         print(f"archives {options.command}: {error}", file=sys.stderr)
         return 1
     return code
