@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a started emulator may take until it announces itself: INIT has 10 seconds of Lambda's.
@@ -93,11 +93,16 @@ def shell_variables(**changes: str) -> dict[str, str]:
     return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), **changes}
 
 
+def start_api(*options: str, port: int = 0) -> list[str]:
+    """The command that serves with these options."""
+    return [sys.executable, "-m", "local_emulator", "start-api", "--port", str(port), *options]
+
+
 @contextmanager
 def serving(
     folder: Path, *options: str, port: int = 0, cwd: Path = ROOT, variables: Mapping[str, str] | None = None
 ) -> Iterator[Endpoint]:
-    """``start-api`` with these options until the block ends; then as Ctrl-C ends it, and nothing of it may be left.
+    """``start-api`` with these options until the block ends.
 
     Args:
         folder: Takes the log, and the cache of archives.
@@ -106,18 +111,27 @@ def serving(
         cwd: Where it is started.
         variables: Of the shell, beside the usual ones.
     """
+    cache = f"GLUON_CACHE_DIR={folder / 'cache'}"
+    with served_by(start_api(*options, "--env", cache, port=port), folder, cwd=cwd, variables=variables) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def served_by(
+    command: Sequence[str], folder: Path, *, cwd: Path = ROOT, variables: Mapping[str, str] | None = None
+) -> Iterator[Endpoint]:
+    """A command that starts the emulator, until the block ends; then as Ctrl-C ends it, and nothing of it may be left."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "local_emulator", "start-api", "--port", str(port), *options]
     log = folder / "log"
     with log.open("w") as stderr:
-        environment = shell_variables(**(variables or {}))
         process = subprocess.Popen(
-            [*command, "--env", f"GLUON_CACHE_DIR={folder / 'cache'}"],
+            command,
             cwd=cwd,
-            env=environment,
+            env=shell_variables(**(variables or {})),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            start_new_session=True,
         )
     try:
         yield Endpoint(process, _announced_port(process, log), log)
@@ -126,15 +140,16 @@ def serving(
 
 
 def _announced_port(process: subprocess.Popen[str], log: Path) -> int:
-    line = _first_line(process.stdout)
+    line = next_line(process)
     match = re.search(r"listens on http://127\.0\.0\.1:(\d+) ", line)
     assert match, f"it says {line!r} and its log:\n{log.read_text()}"
     return int(match[1])
 
 
-def _first_line(stream: IO[str] | None) -> str:
+def next_line(process: subprocess.Popen[str]) -> str:
+    """The next line that it prints, or ``""`` where none comes."""
+    stream, lines = process.stdout, queue.Queue[str]()
     assert stream is not None
-    lines: queue.Queue[str] = queue.Queue()
     # In a thread, for its time limit.
     threading.Thread(target=lambda: lines.put(stream.readline()), daemon=True).start()
     try:
@@ -145,7 +160,7 @@ def _first_line(stream: IO[str] | None) -> str:
 
 def _end(process: subprocess.Popen[str], log: Path) -> None:
     family = _descendants(process.pid)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     try:
         code = process.wait(10)
     finally:
@@ -154,7 +169,9 @@ def _end(process: subprocess.Popen[str], log: Path) -> None:
         if process.stdout:
             process.stdout.close()
     orphans = [pid for pid in family if Path(f"/proc/{pid}").exists()]
-    assert (code, orphans) == (0, []), log.read_text()
+    # A program that waits for the emulator, like make, ends by the signal itself.
+    assert code in (0, -signal.SIGINT), log.read_text()
+    assert not orphans, log.read_text()
 
 
 def _descendants(pid: int) -> list[int]:
