@@ -7,7 +7,7 @@ itself goes back, and errors are raised, so that Step Functions finds them by ``
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 from gluon_lambda.errors import UnsupportedEvent
 from gluon_lambda.event_sources import wire
@@ -66,4 +66,20 @@ def _value(response: Response) -> Any:
     body, is_base64 = wire.encode_body(response)
     if is_base64:
         return {"content_type": content_type, "base64": body}
-    return json.loads(body) if body and "json" in content_type.partition(";")[0] else body
+    return _parsed(body) if body and "json" in content_type.partition(";")[0] else body
+
+
+def _parsed(body: str) -> Any:
+    """The JSON value in ``body``, or ``body`` itself where a service only says that it is JSON."""
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return body
+    if "\\ud" not in body.lower():
+        return value
+    # Half of a surrogate pair would end awslambdaric, which sends UTF-8.
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

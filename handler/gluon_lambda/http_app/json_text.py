@@ -20,9 +20,17 @@ def json_bytes(value: Any) -> bytes:
     """
     try:
         return _dumps(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         # Rare: something is not finite, or a key is not text. Only then is the whole value walked in Python.
-        return _dumps(_walk(value))
+        return _dumps_walked(value)
+
+
+def _dumps_walked(value: Any) -> bytes:
+    plain = _walk(value)
+    try:
+        return _dumps(plain)
+    except ValueError as error:  # Python's limit on the digits of an integer
+        raise InferenceError(f"The service returned what JSON cannot hold: {error}", phase="postprocess") from error
 
 
 def _dumps(value: Any) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
+from gluon_lambda.errors import InferenceError
 from gluon_lambda.http_app.json_text import json_bytes
 from gluon_lambda.types import Pairs, Prediction, Response
 
@@ -17,6 +19,12 @@ _UNCACHED: Pairs = (
 )
 
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# The content type stands first; the others belong to the connection, which is not the function's.
+_OURS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
+
+
 class Cors(NamedTuple):
     """Cross-origin sharing as configured; an empty origin switches it off."""
 
@@ -26,12 +34,27 @@ class Cors(NamedTuple):
 
 
 def prediction_response(prediction: Prediction) -> Response:
-    """The response for what a service answered: JSON, unless the service answered bytes or text of its own."""
+    """The response for what a service answered: JSON, unless the service answered bytes or text of its own.
+
+    Raises:
+        InferenceError: JSON cannot hold the answer, or HTTP its headers.
+    """
     body, content_type = _body(prediction)
     own = tuple((name.lower(), value) for name, value in prediction.headers)
     content_type = prediction.content_type or dict(own).get("content-type") or content_type
-    rest = tuple(pair for pair in own if pair[0] not in ("content-type", "content-length"))
-    return Response(prediction.status, (("content-type", content_type), *rest), body)
+    rest = tuple(pair for pair in own if pair[0] not in _OURS)
+    return Response(prediction.status, _checked((("content-type", content_type), *rest)), body)
+
+
+def _checked(headers: Pairs) -> Pairs:
+    """A service's headers, once it is sure that they end nothing early: RFC 9110, 5.1 and 5.5."""
+    for name, value in headers:
+        if not _NAME.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
+            raise InferenceError(
+                f"The service set the header {name[:80]!r} with characters that HTTP does not allow",
+                phase="postprocess",
+            )
+    return headers
 
 
 def _body(prediction: Prediction) -> tuple[bytes, str]:

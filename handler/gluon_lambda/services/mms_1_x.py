@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from gluon_lambda.errors import GluonLambdaError, InferenceError, MalformedBody, OutOfMemory, ServiceLoadError
 from gluon_lambda.services.base import EntryModule, Timings, enveloped, is_out_of_memory, load_step, plain, run_phase
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # CloudWatch's units that MMS's metrics come in; any other text is none to CloudWatch.
+# 1xx is not for applications.
+_STATUSES = range(200, 600)
 _UNITS = {"Milliseconds", "Seconds", "Percent", "Count", "Megabytes", "Gigabytes", "Kilobytes", "Bytes"}
 
 
@@ -76,7 +78,11 @@ class Mms1xService:
 
     def _prediction(self, index: int, answer: Any) -> Prediction:
         context = self._mms_service.context
-        status, _ = context.get_response_status(index)
+        status = http_status(context.get_response_status(index)[0])
+        if status is None:
+            raise InferenceError(
+                "The handler set a status that is no whole number from 200 to 599", phase="handle", status=503
+            )
         headers = {str(name).lower(): str(value) for name, value in context.get_response_headers(index).items()}
         content_type = headers.pop("content-type", "")
         raw = isinstance(answer, (bytes, bytearray)) or (isinstance(answer, str) and self._form != "mms-0.4")
@@ -114,11 +120,15 @@ def load(entry: EntryModule) -> Mms1xService:
     return Mms1xService(mms_service, code, form=archive.manifest.form)
 
 
+def http_status(code: Any) -> int | None:
+    """The status that a handler asked for, or None where HTTP's gateways take no such status."""
+    return int(code) if isinstance(code, SupportsIndex) and int(code) in _STATUSES else None
+
+
 def handler_error(error: BaseException, phase: str) -> GluonLambdaError:
     """MMS's answers to what a handler raises (mms/service.py): its own status, 507 or 503."""
     if isinstance(error, PredictionException):
-        status = error.error_code if isinstance(error.error_code, int) else 500
-        return InferenceError(str(error.message), phase=phase, status=status)
+        return InferenceError(str(error.message), phase=phase, status=http_status(error.error_code) or 500)
     if is_out_of_memory(error):
         return OutOfMemory("Out of resources", phase=phase)
     return InferenceError("Prediction failed", phase=phase, status=503)

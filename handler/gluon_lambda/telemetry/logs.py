@@ -8,7 +8,8 @@ from typing import Any
 
 from gluon_lambda.telemetry.output import Output, Record
 
-LOGGER = logging.getLogger("gluon_lambda")
+# The logger of lines that went to stdout or stderr.
+PRINTED = "output"
 
 
 class InvocationState:
@@ -70,7 +71,11 @@ def route_logging(output: Output, state: InvocationState, level: str) -> None:
         if type(handler).__module__.startswith("awslambdaric"):
             root.removeHandler(handler)
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, JsonLogHandler)]
-    root.addHandler(JsonLogHandler(output, state))
+    handler = JsonLogHandler(output, state)
+    root.addHandler(handler)
+    # With a handler of its own: what an archive's code printed must become records even where that code has set up logging anew.
+    printed = logging.getLogger(PRINTED)
+    printed.handlers, printed.propagate = [handler], False
     root.setLevel(level)
     logging.captureWarnings(capture=True)
 
@@ -78,11 +83,8 @@ def route_logging(output: Output, state: InvocationState, level: str) -> None:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (
-        TypeError,
-        ValueError,
-        KeyError,
-    ):  # arguments that do not fit the text: no reason for an archive's request to fail
+    except (TypeError, ValueError, KeyError):
+        # Arguments that do not fit the text are no reason for an archive's request to fail.
         return f"{record.msg} {record.args!r}"
 
 

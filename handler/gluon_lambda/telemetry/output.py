@@ -70,7 +70,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _usable(stream: TextIO, descriptor: int) -> TextIO:
     """The stream, or a new one where an archive's code has closed it: awslambdaric writes to it, and would end the process."""
     closed = stream is not None and stream.closed
-    return open(descriptor, "w", closefd=False) if closed else stream
+    return open(descriptor, "w", errors="backslashreplace", closefd=False) if closed else stream
 
 
 def _flush_python_streams() -> None:
