@@ -73,6 +73,12 @@ def test_configured_models_are_found_without_a_store() -> None:
         models.get("b")
 
 
+def test_a_model_of_the_store_cannot_take_a_route_s_name(store: Store) -> None:
+    with pytest.raises(ModelNotFound, match="a route has this name"):
+        store.models().get("models")
+    assert store.loaded == []
+
+
 def test_the_least_recently_used_goes_when_memory_runs_short(store: Store) -> None:
     models = store.models()
     for name in "abcdefgh":  # the eighth makes it 80 of 100 MB, over the 70 % up to which there is room

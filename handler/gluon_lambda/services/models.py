@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gluon_lambda.errors import LoadError, ModelNotFound, OutOfMemory
+from gluon_lambda.settings import RESERVED_NAMES
 
 if TYPE_CHECKING:
     from gluon_lambda.archive_store.archive import Archive
@@ -112,13 +113,17 @@ class Models:
         """The model called ``name``.
 
         Raises:
-            ModelNotFound: It is not configured, and there is no store that could have it.
+            ModelNotFound: It is not configured, and there is no store that could have it; or a route has its name.
             LoadError: The store's archive of that name is missing, or cannot be loaded.
         """
         if name in self._configured:
             return self._configured[name]
         if self._store is None:
             raise ModelNotFound(f"Model not found: {name}; served here: {', '.join(self._configured)}")
+        if name in RESERVED_NAMES:
+            raise ModelNotFound(
+                f"Model not found: {name}; a route has this name, so call the store's archive otherwise"
+            )
         if name not in self._kept:
             self._kept[name] = self._load(name, self._store)
         self._kept.move_to_end(name)
