@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 
 from local_emulator.errors import UsageError
@@ -21,15 +22,16 @@ def configure(options: argparse.Namespace, shell: Mapping[str, str]) -> Function
     """The function that ``options`` choose, with its environment.
 
     A variable takes its value from ``--env``, else ``--models`` and ``--model-store``, else the shell (where the template declares it), else
-    the template: SAM's order.
+    the template: SAM's order. ``GLUON_CACHE_DIR`` is always there.
 
     Raises:
         UsageError: An option, or the template it names, cannot be used.
     """
     overrides = _pairs(options.parameter_overrides, "--parameter-overrides")
     function = load_function(options.template, overrides=overrides, name=options.function)
-    from_shell = {name: shell[name] for name in function.environment if name in shell}
-    environment = {**function.environment, **from_shell, **_models(options), **_pairs(options.env, "--env")}
+    declared = {"GLUON_CACHE_DIR": own_cache_folder(), **function.environment}
+    from_shell = {name: shell[name] for name in declared if name in shell}
+    environment = {**declared, **from_shell, **_models(options), **_pairs(options.env, "--env")}
     return function._replace(environment=environment)
 
 
@@ -37,6 +39,11 @@ def prepare(configuration: FunctionConfiguration, *, template: str, shell: Mappi
     """The function with its sandbox, not started yet; its log goes to stderr."""
     sandbox = Sandbox(configuration, Console(sys.stderr.buffer), Machine(library_folders(template), shell))
     return Function(configuration, sandbox)
+
+
+def own_cache_folder() -> str:
+    """A cache of this user's own: each of Lambda's sandboxes has a ``/tmp`` for itself, here all users share one."""
+    return os.path.join(tempfile.gettempdir(), f"gluon-lambda-{os.getuid()}")
 
 
 def library_folders(template: str) -> tuple[str, ...]:

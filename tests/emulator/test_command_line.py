@@ -159,6 +159,21 @@ def test_variables_come_from_options_then_the_shell_then_the_template(function_f
     assert seen["GLUON_MODELS"] == f"m={function_folder}/x%20y.model n=s3://b/k"
 
 
+@pytest.mark.parametrize(
+    ("options", "variables", "folder"),
+    [
+        ((), {"TMPDIR": "/tmp"}, f"/tmp/gluon-lambda-{os.getuid()}"),
+        ((), {"GLUON_CACHE_DIR": "/shell"}, "/shell"),
+        (("--env", "GLUON_CACHE_DIR=/option"), {"GLUON_CACHE_DIR": "/shell"}, "/option"),
+    ],
+)
+def test_each_user_of_the_machine_has_a_cache_of_their_own(
+    function_folder: Path, options: tuple[str, ...], variables: dict[str, str], folder: str
+) -> None:
+    result = run(function_folder, "invoke", "-e", "-", *options, event='{"how": "describe"}', **variables)
+    assert json.loads(result.stdout)["environment"]["GLUON_CACHE_DIR"] == folder
+
+
 def test_the_shared_libraries_of_the_build_are_found(function_folder: Path) -> None:
     (function_folder / "build" / "lib").mkdir(parents=True)
     result = run(function_folder, "invoke", "-e", "-", event='{"how": "describe"}', LD_LIBRARY_PATH="/mine")
