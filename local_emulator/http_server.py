@@ -312,7 +312,8 @@ def _keeps_alive(head: RequestHead) -> bool:
 def _why_not(host: str, port: int, error: OSError | OverflowError) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return (
-            f"port {port} of {host} is taken: another program listens there. End it, or choose another one with --port"
+            f"port {port} of {host} is taken: another program listens there. "
+            "End it, or choose another one with --port (make run PORT=…)"
         )
     return f"cannot listen on {host}:{port}: {error}. Choose another address with --host and --port"
 
