@@ -14,9 +14,9 @@ export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
 
 CODE := handler archives local_emulator layers benchmarks tests
 
-.PHONY: help setup run test test-slow check format archives bench clean
+.PHONY: help setup run test test-slow test-versions check format archives bench clean
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/installed build/lib/libquadmath.so.0 ## virtual environment, MXNet, the two libraries that its wheel lacks
 
@@ -50,6 +50,9 @@ test: setup $(SMALL) ## all tests but the slow ones
 
 test-slow: setup $(SMALL) ## the slow tests: large archives, other Python versions, AWS's own emulator
 	@$(BIN)/python -m pytest -q -m slow
+
+test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here
+	@$(BIN)/python -m layers.other_versions
 
 check: setup ## formatter, linter, strict typing, import rules, tests
 	@$(BIN)/ruff format --check $(CODE)
