@@ -14,10 +14,12 @@ from gluon_lambda.errors import (
     InputMismatch,
     MalformedBody,
     OutOfMemory,
+    PayloadTooLarge,
     ServiceLoadError,
     SignatureInvalid,
 )
 from gluon_lambda.services.load import load_service
+from gluon_lambda.services.mms_0_4_inputs import parse_list
 from gluon_lambda.types import Part, Service
 from tests.service_archives import (
     Code,
@@ -262,3 +264,9 @@ def test_a_service_answers_again_after_it_failed(tmp_path: Path) -> None:
     prediction = service.predict(payload(field("[5]")))
     assert prediction.value == {"prediction": 5}
     assert len(prediction.phases) == 3
+
+
+def test_a_literal_that_would_take_seconds_to_parse_is_refused_and_json_of_that_length_is_not() -> None:
+    with pytest.raises(PayloadTooLarge, match="send JSON"):
+        parse_list("[" + "1, " * 250_000 + "'one']", name="data")
+    assert len(parse_list("[" + "1, " * 250_000 + "1]", name="data")) == 250_001

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from gluon_lambda.archive_store.signature import InputDeclaration
 from gluon_lambda.errors import InputMismatch, MalformedBody, SignatureInvalid
 from gluon_lambda.services.image_steps import ImageSteps, parse_steps
-from gluon_lambda.services.images import image_array, target_size
+from gluon_lambda.services.images import ALWAYS_ENOUGH_PIXELS, available_bytes, image_array, is_too_large, target_size
 from tests.exported_net import file_of
 
 
@@ -318,3 +319,20 @@ def test_the_shape_of_the_array_is_known_beforehand() -> None:
     assert steps((0, 3, 0, 0), resize=256, crop=[224, 200]).shape == (1, 3, 224, 200)
     assert steps((0, 8, 6, 1), layout="NHWC").shape == (1, 8, 6, 1)
     assert steps((0, 3, 0, 0)).shape == (1, 3, 0, 0)
+
+
+def test_postscript_is_not_handed_to_a_program_that_runs_it() -> None:
+    with pytest.raises(InputMismatch, match="EPS, which is not read"):
+        image_array(file_of(Image.new("RGB", (6, 4)), "EPS"), steps())
+
+
+class TestMemory:
+    def test_a_large_image_needs_sixteen_bytes_a_pixel(self) -> None:
+        assert is_too_large(10_000_000, lambda: 159_999_999)
+        assert not is_too_large(10_000_000, lambda: 160_000_000)
+
+    def test_nobody_asks_for_a_small_one(self) -> None:
+        assert not is_too_large(ALWAYS_ENOUGH_PIXELS, pytest.fail)
+
+    def test_what_is_available_is_less_than_what_there_is(self) -> None:
+        assert 1 << 20 < available_bytes() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -96,11 +97,15 @@ def _check_file(image: Image, name: str) -> None:
     """Refuse what decoding would run a program for, or more memory than there is; nothing has been decoded yet."""
     if image.format in RUN_PROGRAMS:
         raise InputMismatch(f"Input {name!r} is {image.format}, which is not read; send PNG or JPEG.")
-    pixels = image.width * image.height
-    if pixels > ALWAYS_ENOUGH_PIXELS and pixels * BYTES_A_PIXEL > available_bytes():
+    if is_too_large(image.width * image.height, available_bytes):
         raise InputMismatch(
             f"Input {name!r} is {_size(image)}, too many for the memory that is free; send a smaller image, or raise MemorySize."
         )
+
+
+def is_too_large(pixels: int, available: Callable[[], int]) -> bool:
+    """Whether an image of so many pixels takes more memory than is ``available``, which is asked for large images only."""
+    return pixels > ALWAYS_ENOUGH_PIXELS and pixels * BYTES_A_PIXEL > available()
 
 
 def available_bytes() -> int:
