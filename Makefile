@@ -14,15 +14,16 @@ export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
 
 CODE := handler archives local_emulator layers benchmarks tests
 
-.PHONY: help setup run test test-slow test-versions check format archives bench clean
+.PHONY: help setup port-is-free run test test-slow test-versions check format archives bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/installed build/lib/libquadmath.so.0 ## virtual environment, MXNet, the two libraries that its wheel lacks
 
 $(VENV)/installed: requirements.txt requirements-dev.txt layers/install.py
-	@if [ -z "$(PYTHON)" ]; then found=$$(python3 --version 2>&1 || echo "no python3"); \
+	@if [ -z "$(PYTHON)" ]; then found=$$(python3 --version 2>/dev/null || echo "no python3"); \
 		echo "Python 3.11, 3.12 or 3.13 is needed; here is: $$found. Install one (apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@command -v "$(PYTHON)" >/dev/null || { echo "PYTHON=$(PYTHON): no such program" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) layers/install.py $(VENV) requirements.txt requirements-dev.txt
 	@touch $@
@@ -40,7 +41,12 @@ $(BUILT)/char_cnn.model: $(wildcard archives/char_cnn/*.py archives/char_cnn/*.t
 	@$(BIN)/python -m archives.char_cnn.build --out $(BUILT)
 	@touch $@
 
-run: setup $(SMALL) ## build the example archives, serve them on PORT (3000), send one request, keep serving
+# Before anything is set up, so that nobody waits for minutes to be told.
+port-is-free:
+	@$(or $(PYTHON),python3) -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", $(PORT)))' 2>/dev/null \
+		|| { echo "Port $(PORT) on 127.0.0.1 cannot be listened on (taken, or not a port of yours). Choose another one: make run PORT=3001" >&2; exit 1; }
+
+run: port-is-free setup $(SMALL) ## build the example archives, serve them on PORT (3000), send one request, keep serving
 	@$(BIN)/python -m local_emulator start-api --port $(PORT) \
 		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model \
 		--example digits_lenet=archives/digits_lenet/sample.png
