@@ -20,7 +20,7 @@ from gluon_lambda.archive_store.cache import open_cache
 from gluon_lambda.archive_store.location import Location, parse_location
 from gluon_lambda.archive_store.members import Limits
 from gluon_lambda.archive_store.stores import ArchiveStore, open_store
-from gluon_lambda.errors import GluonLambdaError, RequestError, ResponseTooLarge
+from gluon_lambda.errors import GluonLambdaError, RequestError, ResponseTooLarge, UnsupportedEvent
 from gluon_lambda.event_sources.selection import select
 from gluon_lambda.event_sources.wire import EventSource, Placement, within_limit
 from gluon_lambda.http_app.app import HttpApp
@@ -28,6 +28,7 @@ from gluon_lambda.http_app.responses import Cors
 from gluon_lambda.runtime import stock_mxnet
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from, usable_threads
+from gluon_lambda.runtime.libmxnet import return_free_memory
 from gluon_lambda.services.load import load_service
 from gluon_lambda.services.models import LoadedModel, Memory, Models, StoreModels, resident_bytes
 from gluon_lambda.settings import Settings
@@ -130,7 +131,7 @@ class Handler:
                 result = _measured(self._answer_with_fastapi(request, event, context), source)
             else:
                 result = source.to_response(answer.response, event)
-        except ResponseTooLarge as error:
+        except (ResponseTooLarge, UnsupportedEvent) as error:
             result = source.to_response(self._app.refuse(error, request.request_id), event)
         prediction = answer.prediction if answer else None
         self._record(result["statusCode"], prediction, started, {"method": request.method, "path": request.path})
@@ -182,7 +183,7 @@ def _store_models(settings: Settings, store: ArchiveStore, load: Callable[[str, 
     limit = settings.memory_megabytes * 1024 * 1024 if settings.memory_megabytes else _UNLIMITED_BYTES
     return StoreModels(
         load=lambda name: load(name, store.find(name)),
-        memory=Memory(limit, resident_bytes),
+        memory=Memory(limit, resident_bytes, return_free_memory),
         clock=time.monotonic,
         retry_broken_seconds=settings.retry_broken_seconds,
     )

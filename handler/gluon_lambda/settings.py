@@ -183,13 +183,6 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Set by Lambda; decides the engine's threads and when models are evicted.",
     ),
-    Setting(
-        "AWS_LAMBDA_INITIALIZATION_TYPE",
-        "initialization_type",
-        _text,
-        "on-demand",
-        "Set by Lambda: on-demand, provisioned-concurrency or snap-start.",
-    ),
 )
 
 
@@ -210,7 +203,6 @@ class Settings(NamedTuple):
     metrics_namespace: str
     function_name: str
     memory_megabytes: int | None
-    initialization_type: str
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -149,7 +149,7 @@ def test_a_json_field_is_a_python_literal_or_json(tmp_path: Path, text: str, val
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{'a': 1}", "Input data is a dict; a list is expected"),
+        ("{'a': 1}", "Input data is of type dict; a list is expected"),
         ("not a literal", "neither a Python literal nor JSON"),
         ("__import__('os').getcwd()", "neither a Python literal nor JSON"),
         ("[" * 100_000, "neither a Python literal nor JSON"),

@@ -36,6 +36,7 @@ class Store:
         self.open: dict[str, Closable] = {}
         self.fails: dict[str, list[Exception]] = {}
         self.now = 0.0
+        self.given_back = 0
 
     def load(self, name: str) -> LoadedModel:
         self.loaded.append(name)
@@ -45,11 +46,14 @@ class Store:
         archive: Any = self.open[name]
         return LoadedModel(name, archive, self.open[name])
 
+    def give_back(self) -> None:
+        self.given_back = sum(bool(model.closed) for model in self.open.values())
+
     def used(self) -> int:
         return 10 * MEGABYTE * sum(not model.closed for model in self.open.values())
 
     def models(self, configured: dict[str, LoadedModel] | None = None) -> Models:
-        memory = Memory(100 * MEGABYTE, self.used)
+        memory = Memory(100 * MEGABYTE, self.used, self.give_back)
         return Models(configured or {}, StoreModels(self.load, memory, lambda: self.now, retry_broken_seconds=60))
 
 
@@ -87,6 +91,7 @@ def test_the_least_recently_used_goes_when_memory_runs_short(store: Store) -> No
     models.get("i")
     closed = [name for name, model in store.open.items() if model.closed]
     assert closed == ["b"]
+    assert store.given_back == 1, "after it was closed"
     assert "a" in {model.name for model in models.loaded()}
 
 
@@ -140,7 +145,7 @@ def test_what_a_failed_attempt_had_loaded_is_not_held_with_its_error() -> None:
         except OSError as error:
             raise ArchiveCorrupt("x") from error
 
-    models = Models({}, StoreModels(load, Memory(1, lambda: 0), lambda: 0.0, retry_broken_seconds=60))
+    models = Models({}, StoreModels(load, Memory(1, lambda: 0, lambda: None), lambda: 0.0, retry_broken_seconds=60))
     for _ in range(2):
         with pytest.raises(ArchiveCorrupt, match="x"):
             models.get("x")
@@ -160,7 +165,7 @@ def test_what_an_attempt_had_loaded_makes_room_for_the_next() -> None:
             raise OutOfMemory("engine")
         return LoadedModel(name, archive, archive)
 
-    models = Models({}, StoreModels(load, Memory(1, lambda: 0), lambda: 0.0, retry_broken_seconds=60))
+    models = Models({}, StoreModels(load, Memory(1, lambda: 0, lambda: None), lambda: 0.0, retry_broken_seconds=60))
     assert models.get("x").name == "x"
 
 

@@ -16,6 +16,7 @@ Document = dict[str, Any]
 
 # mms-1.1: "limit: the maximum number of items to return", 100 unless told.
 _PAGE = 100
+_LONGEST_SAMPLE = 16
 _MOST_DIGITS = 10
 
 _JSON_TYPES = {"bool": "boolean"} | {name: "integer" for name in ("int8", "uint8", "int32", "int64")}
@@ -181,10 +182,11 @@ def _properties(named: Sequence[tuple[str, Document]]) -> Document:
 
 
 def _tensor(declared: InputDeclaration | OutputDeclaration) -> Document:
-    """A nested array, one level a dimension; 0 leaves a length open."""
+    """A nested array, one level a dimension; 0 leaves a length open, and long ones have no minimum, since pages make samples by it."""
     schema: Document = {"type": _JSON_TYPES.get(declared.dtype, "number")}
     for size in reversed(declared.shape):
-        length = {"minItems": size, "maxItems": size} if size else {}
+        length = {"maxItems": size} if size else {}
+        length |= {"minItems": size} if 0 < size <= _LONGEST_SAMPLE else {}
         schema = {"type": "array", "items": schema, **length}
     return schema
 

@@ -115,6 +115,11 @@ def find_libmxnet() -> str:
     )
 
 
+def return_free_memory() -> None:
+    """Give memory that arrays have left free back to the system; glibc keeps what it got in smaller pieces otherwise."""
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def strings(values: list[bytes]) -> Any:
     """A C array of the strings."""
     return (c_char_p * len(values))(*values)

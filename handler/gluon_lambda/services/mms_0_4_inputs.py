@@ -72,7 +72,7 @@ def require_list(value: Any, *, name: str) -> list[Any]:
         InputMismatch: It is not.
     """
     if not isinstance(value, list):
-        raise InputMismatch(f"Input {name} is a {type(value).__name__}; a list is expected: [{{…}}, …].")
+        raise InputMismatch(f"Input {name} is of type {type(value).__name__}; a list is expected: [{{…}}, …].")
     return value
 
 
@@ -146,7 +146,7 @@ def _require_image_type(part: Part) -> None:
 def _decode(text: Any, name: str) -> bytes:
     """The bytes that a form field or a JSON text holds in base64."""
     if not isinstance(text, (str, bytes, bytearray)):
-        raise InputMismatch(f"Input {name} is a {type(text).__name__}; an image in base64 is expected.")
+        raise InputMismatch(f"Input {name} is of type {type(text).__name__}; an image in base64 is expected.")
     try:
         compact = "".join(text.split()) if isinstance(text, str) else b"".join(bytes(text).split())
         return base64.b64decode(compact, validate=True)

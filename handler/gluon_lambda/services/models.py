@@ -56,10 +56,12 @@ class Memory(NamedTuple):
     Attributes:
         limit_bytes: The function's memory size.
         used_bytes: What the process holds now, asked anew at each call.
+        give_back: Returns to the system what is free inside the process, so that a released model shows in used_bytes.
     """
 
     limit_bytes: int
     used_bytes: Callable[[], int]
+    give_back: Callable[[], None]
 
     def is_short(self) -> bool:
         """Whether a model should go before another one comes."""
@@ -134,7 +136,7 @@ class Models:
         if broken is not None and store.clock() < broken.until:
             raise broken.kind(broken.message)
         while self._kept and store.memory.is_short():
-            self._let_go()
+            self._let_go(store)
         try:
             return self._load_with_room(name, store)
         except LoadError as error:
@@ -152,13 +154,14 @@ class Models:
             return store.load(name)
         # Not while the error is handled: its frames hold what the first attempt had loaded by then.
         while self._kept:
-            self._let_go()
+            self._let_go(store)
         return store.load(name)
 
-    def _let_go(self) -> None:
+    def _let_go(self, store: StoreModels) -> None:
         name, model = self._kept.popitem(last=False)
         _LOGGER.info("Memory runs short: model %s, the least recently used of the store, is released", name)
         model.close()
+        store.memory.give_back()
 
 
 def resident_bytes() -> int:
