@@ -105,7 +105,7 @@ def packing_folder(checkout: Path, mx: Any) -> Path:
     return checkout
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """``make run`` on a free port, its set-up taken as done, in a checkout."""
     if not shutil.which("make"):
