@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from archives.pack import MANIFEST_0_4, MANIFEST_1_X, SUFFIXES, Content, PackErr
 from gluon_lambda.archive_store.archive import open_archive
 from gluon_lambda.archive_store.cache import open_cache
 from gluon_lambda.archive_store.location import Location
+from gluon_lambda.services.load import EntryPoint, parse_entry_point
 from gluon_lambda.types import TensorSpec
 
 
@@ -171,8 +173,26 @@ def existing(path: Path) -> Path:
 
 
 def verify(packed: Path, target: Path, cache: Path) -> None:
-    """Open the archive as the handler will."""
-    open_archive(target.stem, Location(str(target), str(packed)), cache=open_cache(str(cache))).close()
+    """Open the archive as the handler will, and look for the code that its manifest names.
+
+    Raises:
+        PackError: There is no such file.
+    """
+    archive = open_archive(target.stem, Location(str(target), str(packed)), cache=open_cache(str(cache)))
+    with closing(archive):
+        service = archive.manifest.service
+        if service and not has_module(archive.members, parse_entry_point(service, archive=target.name)):
+            raise PackError(f"{target.name}: the manifest names {service!r}, and the folder has no such module.")
+
+
+def has_module(members: tuple[str, ...], point: EntryPoint) -> bool:
+    """Whether the archive holds the module, as a file, compiled, or as a package."""
+    path = "/".join(filter(None, (point.directory, point.module)))
+    dotted = "/".join(filter(None, (point.directory, point.module.replace(".", "/"))))
+    names = {
+        f"{stem}{ending}" for stem in (path, dotted) for ending in (".py", ".pyc", "/__init__.py", "/__init__.pyc")
+    }
+    return not names.isdisjoint(members)
 
 
 def parse_input(text: str) -> TensorSpec:

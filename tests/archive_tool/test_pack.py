@@ -206,3 +206,23 @@ def test_the_tool_runs_as_a_module_with_nothing_on_its_path(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{tmp_path / 'd.model'}: ")
+
+
+@pytest.mark.parametrize("handler", ["nope.py:handle", "service.py/x:handle", "sub/service.py"])
+def test_code_that_is_not_there_is_named_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], handler: str
+) -> None:
+    folder = write_folder(tmp_path / "folder", SERVICE)
+    target = tmp_path / "digits.mar"
+    assert main(["pack", str(folder), "-o", str(target), "--model-name", "digits", "--handler", handler]) == 1
+    assert f"{handler!r}, and the folder has no such module" in capsys.readouterr().err
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "handler"), [("a/b.py", "a/b.py:handle"), ("pkg/__init__.py", "pkg"), ("pkg/m.py", "pkg.m:handle")]
+)
+def test_code_in_folders_and_packages_is_found(tmp_path: Path, member: str, handler: str) -> None:
+    folder = write_folder(tmp_path / "folder", {member: b"def handle(data, context): ..."})
+    target = tmp_path / "digits.mar"
+    assert main(["pack", str(folder), "-o", str(target), "--model-name", "digits", "--handler", handler]) == 0
