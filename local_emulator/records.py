@@ -21,6 +21,7 @@ class FunctionConfiguration(NamedTuple):
         memory_mb: ``MemorySize``.
         timeout_seconds: ``Timeout``.
         environment: ``Environment.Variables``.
+        log_format: ``LoggingConfig.LogFormat``: Text or JSON; how awslambdaric writes what it logs itself.
     """
 
     name: str
@@ -29,6 +30,7 @@ class FunctionConfiguration(NamedTuple):
     memory_mb: int
     timeout_seconds: float
     environment: Mapping[str, str]
+    log_format: str = "Text"
 
 
 class Invocation(NamedTuple):

@@ -19,6 +19,8 @@ from gluon_lambda.types import Part
 
 ALPHABET = string.ascii_lowercase + string.digits + string.punctuation + "\n"
 LENGTH = 1014
+# Literals take a hundred times as long to read as JSON; ten reviews would fit.
+LONGEST_LITERAL = 100_000
 WANTED = "Send [{'review_title': …, 'review': …}], one review, as form field 'data' or as JSON body."
 
 _ROW = {character: row for row, character in enumerate(ALPHABET)}
@@ -102,8 +104,10 @@ def parse_literal(text: str) -> Any:
     """The value of a Python literal.
 
     Raises:
-        InputMismatch: It is none.
+        InputMismatch: It is none, or is too long to be read as one.
     """
+    if len(text) > LONGEST_LITERAL:
+        raise InputMismatch(f"The input is no JSON, and too long for a Python literal. {WANTED}", phase="preprocess")
     try:
         return ast.literal_eval(text.strip())
     except _NO_LITERAL as error:

@@ -14,7 +14,7 @@ from local_emulator.template.intrinsics import Resolver
 _TYPE = "AWS::Serverless::Function"
 
 # Only what a sandbox needs is resolved: policies, layers and events may use what the emulator does not know.
-_NEEDED = ("CodeUri", "Handler", "MemorySize", "Timeout", "Environment", "PackageType", "InlineCode")
+_NEEDED = ("CodeUri", "Handler", "MemorySize", "Timeout", "Environment", "PackageType", "InlineCode", "LoggingConfig")
 
 
 def load_function(path: str, *, overrides: Mapping[str, str], name: str = "") -> FunctionConfiguration:
@@ -69,6 +69,7 @@ def _configuration(name: str, properties: Mapping[str, Any], *, where: str, fold
         memory_mb=_number(properties.get("MemorySize", 128), f"{where}.MemorySize"),
         timeout_seconds=_number(properties.get("Timeout", 3), f"{where}.Timeout"),
         environment=_environment((properties.get("Environment") or {}).get("Variables") or {}, where),
+        log_format=_log_format((properties.get("LoggingConfig") or {}).get("LogFormat", "Text"), where),
     )
 
 
@@ -101,6 +102,12 @@ def _number(value: Any, where: str) -> int:
     if number < 1:
         raise TemplateError(f"{where} is {value!r}; it has to be a whole number, 1 or more")
     return number
+
+
+def _log_format(value: Any, where: str) -> str:
+    if value not in ("Text", "JSON"):
+        raise TemplateError(f"{where}.LoggingConfig.LogFormat is {value!r}; it has to be Text or JSON")
+    return str(value)
 
 
 def _environment(variables: Mapping[str, Any], where: str) -> dict[str, str]:

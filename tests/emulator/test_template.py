@@ -11,6 +11,7 @@ import pytest
 from gluon_lambda.settings import SETTINGS
 from local_emulator.errors import TemplateError
 from local_emulator.records import FunctionConfiguration
+from local_emulator.sandbox.environment import Machine, environment_variables
 from local_emulator.template.document import read_document
 from local_emulator.template.functions import load_function
 from local_emulator.template.intrinsics import Resolver
@@ -60,6 +61,17 @@ FULL = """
               CHOSEN: !If [Both, yes-both, !Ref AWS::NoValue]
               FLAG: true
               BUCKET: !Ref Bucket
+"""
+
+
+MINIMAL_FUNCTION = """
+    Resources:
+      F:
+        Type: AWS::Serverless::Function
+        Properties:
+          CodeUri: code/
+          Handler: app.handler
+          EXTRA
 """
 
 
@@ -208,3 +220,19 @@ def test_everything_in_ours_resolves_but_what_only_aws_knows() -> None:
     resolver = Resolver(document, {})
     for part in ("Globals", "Resources"):
         resolver.resolve(document[part], where=part)
+
+
+@pytest.mark.parametrize(("given", "log_format"), [("", "Text"), ("LoggingConfig: {LogFormat: JSON}", "JSON")])
+def test_the_log_format_is_what_awslambdaric_is_told(tmp_path: Path, given: str, log_format: str) -> None:
+    function = load(tmp_path, MINIMAL_FUNCTION.replace("EXTRA", given))
+    machine = Machine(library_folders=(), shell={})
+    assert environment_variables(function, runtime_api="x:1", machine=machine)["AWS_LAMBDA_LOG_FORMAT"] == log_format
+
+
+def test_a_log_format_that_lambda_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="LogFormat is 'XML'"):
+        load(tmp_path, MINIMAL_FUNCTION.replace("EXTRA", "LoggingConfig: {LogFormat: XML}"))
+
+
+def test_our_function_logs_json() -> None:
+    assert load_function(OURS, overrides={}).log_format == "JSON"

@@ -27,7 +27,7 @@ def load_net(archive: Archive, make_predictor: PredictorFactory) -> Predictor:
             f"*.params (or several: then the manifest must name them). HybridBlock.export writes both."
         )
     return make_predictor(
-        name=f"{archive.name}: {manifest.symbol}",
+        name=f"{archive.name}: {manifest.symbol} with {manifest.parameters}",
         symbol=archive.read(manifest.symbol),
         params=archive.buffer(manifest.parameters),
         inputs=input_specs(require_signature(archive)),
