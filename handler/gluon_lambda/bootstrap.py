@@ -55,6 +55,24 @@ def create_handler(environ: MutableMapping[str, str]) -> Handler:
         ConfigurationError: A setting is not accepted.
         LoadError: A model of GLUON_MODELS cannot be served.
     """
+    try:
+        return _initialise(environ)
+    except GluonLambdaError as error:
+        raise _postable(error) from error.__cause__
+
+
+def _postable(error: GluonLambdaError) -> GluonLambdaError:
+    """The error in ASCII, or Lambda would never see it.
+
+    On Python 3.12 and later awslambdaric hands INIT's errors to http.client as unescaped text, which ends the process where it is not
+    Latin-1, and is no JSON to Lambda where it is not ASCII.
+    """
+    text = str(error).replace("…", "...")
+    error.args = (text.encode("ascii", "backslashreplace").decode("ascii"),)
+    return error.with_traceback(None)  # the source lines of its frames would be posted with it
+
+
+def _initialise(environ: MutableMapping[str, str]) -> Handler:
     phases = _Phases(_STARTED)
     phases.end("imports")
     settings = Settings.from_environ(environ)

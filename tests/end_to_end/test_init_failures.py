@@ -153,6 +153,13 @@ def test_start_api_says_it_in_one_line_then_answers_500_and_can_be_mended(
         assert endpoint.ask("GET", "/ping").status == 200
 
 
+def test_a_location_that_is_not_ascii_is_named_all_the_same(tmp_path: Path) -> None:
+    result = run_emulator("invoke", "--models", f"bad={tmp_path}/modèle.model")
+    failure = json.loads(result.stdout)
+    assert (result.returncode, failure["errorType"]) == (1, "ArchiveNotFound")
+    assert f"{tmp_path}/mod\\xe8le.model: there is no such file" in failure["errorMessage"]
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from awslambdaric import bootstrap
 from PIL import Image
 
 from gluon_lambda import errors
@@ -95,6 +96,20 @@ class TestDirectInvokes:
             with pytest.raises(errors.GluonLambdaError) as raised:
                 handler(event, FakeContext())
             assert type(raised.value).__name__ == code
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [("/modèle.model", "/mod\\xe8le.model: there is no such"), ("s3://x", "with optional ?versionId=...")],
+)
+def test_an_init_error_is_ascii_since_awslambdaric_cannot_post_anything_else(
+    make_handler: MakeHandler, location: str, said: str
+) -> None:
+    with pytest.raises(errors.GluonLambdaError) as raised:
+        make_handler(GLUON_MODELS=f"a={location}")
+    assert said in str(raised.value)
+    posted = bootstrap.build_fault_result((raised.type, raised.value, raised.tb), None)
+    assert json.dumps(posted, ensure_ascii=False).isascii()
 
 
 class TestErrors:
