@@ -43,8 +43,8 @@ $(BUILT)/char_cnn.model: $(wildcard archives/char_cnn/*.py archives/char_cnn/*.t
 
 # Before anything is set up, so that nobody waits for minutes to be told.
 port-is-free:
-	@$(or $(PYTHON),python3) -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", $(PORT)))' 2>/dev/null \
-		|| { echo "Port $(PORT) on 127.0.0.1 cannot be listened on (taken, or not a port of yours). Choose another one: make run PORT=3001" >&2; exit 1; }
+	@$(or $(PYTHON),true) -c 'import socket; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", $(PORT)))' 2>/dev/null \
+		|| [ $$? -ne 1 ] || { echo "Port $(PORT) on 127.0.0.1 cannot be listened on (taken, or not a port of yours). Choose another one: make run PORT=3001" >&2; exit 1; }
 
 run: port-is-free setup $(SMALL) ## build the example archives, serve them on PORT (3000), send one request, keep serving
 	@$(BIN)/python -m local_emulator start-api --port $(PORT) \
@@ -54,7 +54,7 @@ run: port-is-free setup $(SMALL) ## build the example archives, serve them on PO
 test: setup $(SMALL) ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: setup $(SMALL) ## the slow tests: large archives, other Python versions, AWS's own emulator
+test-slow: setup $(SMALL) ## the slow tests: large archives, and AWS's own emulator beside ours
 	@$(BIN)/python -m pytest -q -m slow
 
 test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here
