@@ -59,7 +59,8 @@ def pack_folder(folder: Path, target: Path, added: Mapping[str, Content] = Mappi
     """
     manifest, other = manifests_of(target)
     if not folder.is_dir():
-        raise PackError(f"{folder}: no such folder. Name the folder that holds the model's files.")
+        what = "is a file" if folder.is_file() else "no such folder"
+        raise PackError(f"{folder}: {what}. Name the folder that holds the model's files (an exported net's too).")
     found: dict[str, Content] = {name: path for name, path in files_of(folder) if name != other}
     files = dict(sorted({**found, **added}.items()))
     if manifest not in files:

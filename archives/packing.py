@@ -135,7 +135,8 @@ def refuse_net_options(request: PackRequest) -> None:
     for option, value in unused.items():
         if value:
             raise PackError(
-                f"{option} belongs to a block or an .onnx file; put the file into {request.source} instead."
+                f"{option} belongs to a block (file.py:function, where function returns it) or an .onnx file; "
+                f"{request.source} is neither. For a folder, put the file into it."
             )
 
 

@@ -74,7 +74,7 @@ def test_a_native_service_gets_the_archives_parts_and_answers(tmp_path: Path) ->
     assert prediction.value == {"doubled": np.array([[42]]), "label": "first"}
     assert [phase for phase, _ in prediction.phases] == ["preprocess", "inference", "postprocess"]
     assert nets.asked == {
-        "name": "model: net-symbol.json",
+        "name": "model: net-symbol.json with net-0000.params",
         "symbol": b"{}",
         "params": b"parameters",
         "inputs": (TensorSpec("data", (0, 1), "float32"),),

@@ -244,6 +244,14 @@ def test_openapi_has_each_models_signature(ways: Ways) -> None:
     assert tensor["properties"]["data"]["items"]["items"]["items"]["maxItems"] == 8
 
 
+def test_openapi_promises_no_answer_that_nobody_gives(ways: Ways) -> None:
+    described = document(ways, "/openapi.json")
+    assert "ValidationError" not in json.dumps(described)
+    assert "422" not in {
+        status for item in described["paths"].values() for one in item.values() for status in one["responses"]
+    }
+
+
 def test_the_description_serves_clients_of_either_mms(ways: Ways) -> None:
     described = document(ways, "/api-description")
     assert described["openapi"].startswith("3.")

@@ -183,6 +183,10 @@ def _openapi(app: fastapi.FastAPI, http: HttpApp) -> dict[str, Any]:
         description=app.description,
         routes=app.routes,
     )
+    # FastAPI promises 422 wherever there are parameters; here they are checked by HttpApp's own errors, with its own body.
+    for operation in (each for item in document["paths"].values() for each in item.values()):
+        operation["responses"].pop("422", None)
+    document.pop("components", None)
     for model in http.models.loaded():
         document["paths"] |= openapi_paths(model)
     return document

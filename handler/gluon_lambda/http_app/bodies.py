@@ -59,6 +59,6 @@ def _form_fields(body: bytes) -> tuple[Part, ...]:
     except ValueError as error:
         raise MalformedBody(
             f"application/x-www-form-urlencoded body does not parse ({error}). If it is JSON or an image, say so: "
-            "-H 'Content-Type: application/json' (curl -d sends the form type by default)"
+            "-H 'Content-Type: application/json' or image/png (curl -d sends the form type by default)"
         ) from error
     return tuple(Part(name, value.encode()) for name, value in fields)

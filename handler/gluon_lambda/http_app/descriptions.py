@@ -152,7 +152,7 @@ def _request_content(model: LoadedModel) -> Document:
         binary = {"type": "string", "format": "binary"}
         return {
             "multipart/form-data": {"schema": _properties([(declared.name, binary) for declared in signature.inputs])},
-            signature.input_type: {"schema": binary},
+            "image/*": {"schema": binary},
         }
     # With code in between, the declared shapes are the net's and not the request's, and what the code takes is not declared anywhere.
     has_code = bool(model.archive.manifest.service)

@@ -57,6 +57,7 @@ def tensor(part: Part, declared: InputDeclaration) -> Array:
     """
     if part.content_type == tensors.NPY_TYPE or (part.filename or "").endswith(".npy"):
         return tensors.from_npy(bytes(part.value), declared)
-    if not is_json(part) and part.content_type not in ("", "text/plain"):
+    # curl -F data=@numbers.json sends octet-stream where it does not know the ending.
+    if not is_json(part) and part.content_type not in ("", "text/plain", "application/octet-stream"):
         raise UnsupportedMediaType(f"Input {declared.name!r} came as {part.content_type}; accepted: {ACCEPTED}.")
     return tensors.from_json(json_value(part), declared)

@@ -80,6 +80,8 @@ def image_array(raw: bytes, steps: ImageSteps) -> Array:
 def _decode(raw: bytes, name: str) -> Image:
     from PIL import Image  # lazy: see load_codecs
 
+    if not raw:
+        raise MalformedBody(f"Input {name!r} is no whole image (0 bytes): it is empty. Send an image file.")
     try:
         image: Image.Image = Image.open(BytesIO(raw))
         _check_file(image, name)
