@@ -171,7 +171,10 @@ TENSOR_REQUESTS: dict[str, tuple[Any, tuple[Part, ...]]] = {
     "JSON without a type": (SINGLE, (Part("body", b"[1, 2, 3]"),)),
     "form field": (BATCH, (Part("x", b"[[1, 2, 3], [4, 5, 6]]"),)),
     "file of JSON": (SINGLE, (Part("x", b"[1, 2, 3]", "application/json", "x.json"),)),
-    "file of JSON without a type of its own": (SINGLE, (Part("x", b"[1, 2, 3]", "application/octet-stream", "x.json"),)),
+    "file of JSON without a type of its own": (
+        SINGLE,
+        (Part("x", b"[1, 2, 3]", "application/octet-stream", "x.json"),),
+    ),
     "npy body": (BATCH, (Part("body", npy_of(BATCH), "application/x-npy"),)),
     "npy file": (SINGLE, (Part("x", npy_of(SINGLE), "application/octet-stream", "x.npy"),)),
     "direct invoke by name": (SINGLE, (Part("x", SINGLE),)),
