@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ os.environ.setdefault("OMP_PROC_BIND", "false")
 os.environ.update(missing_from(os.environ, engine_environment(2, str(ROOT / "build" / "test-cache"))))
 load_native_libraries()
 stock_mxnet.install()
+
+# nohup, and shells that start a job in the background, let processes be born deaf to these; the emulators that tests end with them would be too.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 
 class FakeContext:
