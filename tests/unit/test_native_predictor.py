@@ -19,7 +19,7 @@ from gluon_lambda.errors import (
     SignatureInvalid,
 )
 from gluon_lambda.runtime.engine import Engine
-from gluon_lambda.runtime.libmxnet import Library
+from gluon_lambda.runtime.libmxnet import Library, MXNetError
 from gluon_lambda.runtime.native_predictor import NativePredictor
 from gluon_lambda.runtime.params_file import describe_parameters
 from gluon_lambda.types import TensorSpec
@@ -256,6 +256,44 @@ class TestMemoryThatRunsOut:
         predictor = load(engine, net, TensorSpec("data", (0, 0)))
         with little_memory(50 * MEGABYTE), pytest.raises(OutOfMemory, match="Failed to allocate"):
             predictor.predict({"data": np.ones((1, 1), "float32")})
+
+
+class Watched(Library):
+    """The real library, which counts what is made and freed, and fails at one function when it is told to."""
+
+    def __init__(self, real: Library) -> None:
+        self._real = real
+        self.fail_at = ""
+        self.arrays = self.symbols = 0
+
+    def call(self, name: str, *arguments: Any) -> None:
+        if name == self.fail_at:
+            raise MXNetError("made to fail")
+        self._real.call(name, *arguments)
+        self.arrays += {"MXNDArrayCreateEx": 1, "MXNDArrayFree": -1}.get(name, 0)
+        self.symbols += {"MXSymbolCreateFromJSON": 1, "MXSymbolFree": -1}.get(name, 0)
+        if name == "MXNDArrayLoadFromBuffer":
+            self.arrays += arguments[2]._obj.value  # the count that was passed by reference
+
+
+class TestNothingIsLeftBehind:
+    def test_by_a_net_that_cannot_be_fused(self, engine: Engine, small_net: ExportedNet) -> None:
+        library = Watched(engine.library)
+        library.fail_at = "MXGenBackendSubgraph"
+        with pytest.raises(ArchiveCorrupt, match="cannot be fused: made to fail"):
+            load(Engine(library), small_net)
+        assert (library.arrays, library.symbols) == (0, 0)
+
+    def test_by_a_batch_size_that_cannot_be_made_ready(self, engine: Engine, small_net: ExportedNet) -> None:
+        library = Watched(engine.library)
+        predictor = load(Engine(library), small_net)
+        before = library.arrays
+        library.fail_at = "MXCreateCachedOpEx"
+        with pytest.raises(InferenceError, match="made to fail"):
+            predictor.predict({"data": np.ones((2, 1, 8, 8), "float32")})
+        assert library.arrays == before
+        library.fail_at = ""
+        assert predictor.predict({"data": np.ones((2, 1, 8, 8), "float32")})[0].shape == (2, 4)
 
 
 class TestTheEngine:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import numpy as np
 
 from gluon_lambda.errors import (
+    ArchiveCorrupt,
     InferenceError,
     InputMismatch,
     OutOfMemory,
@@ -45,14 +46,12 @@ class _Plan(NamedTuple):
     Attributes:
         operator: The cached operator.
         arrays: What it takes, in its order: inputs, parameters, auxiliary states.
-        inputs: Array handles of the inputs alone, by name.
-        owned: Handles of the arrays that belong to this plan (inputs and labels).
+        owned: Handles of the arrays that belong to this plan, by name: the inputs, and a training symbol's labels.
     """
 
     operator: Handle
     arrays: list[int]
-    inputs: dict[str, int]
-    owned: list[int]
+    owned: dict[str, int]
 
 
 class NativePredictor:
@@ -70,8 +69,7 @@ class NativePredictor:
         self._plans: OrderedDict[tuple[Shape, ...], _Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._symbol = open_symbol(library, symbol, where=name)
-        self._parameters = self._load(params)
-        self._fused = self._fuse()
+        self._parameters, self._fused = self._load(params)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -121,33 +119,35 @@ class NativePredictor:
             for handle in {self._fused.value, self._symbol.handle.value}:
                 self._library.call("MXSymbolFree", handle)
 
-    def _load(self, params: bytes | memoryview) -> dict[str, Parameter]:
+    def _load(self, params: bytes | memoryview) -> tuple[dict[str, Parameter], Handle]:
         with numpy_shapes(self._library, on=self._symbol.numpy_shape), ExitStack() as on_failure:
             on_failure.callback(self._library.call, "MXSymbolFree", self._symbol.handle)
             loaded = load_parameters(self._library, params, where=self._name)
             on_failure.callback(free_arrays, self._library, [parameter.handle for parameter in loaded.values()])
             specs = {name: parameter.spec for name, parameter in loaded.items()}
             check_net(self._library, self._symbol, specs, self._inputs, where=self._name)
+            fused = self._fuse({spec.dtype for spec in (*self._inputs, *specs.values())})
             on_failure.pop_all()
-        return loaded
+        return loaded, fused
 
-    def _fuse(self) -> Handle:
+    def _fuse(self, types: set[str]) -> Handle:
         """The symbol with convolution, batch norm and activation joined into one operator each (oneDNN's subgraphs).
 
         oneDNN has float32 only; a net that has anything in another float type stays as it is.
         """
-        types = {spec.dtype for spec in (*self._inputs, *(parameter.spec for parameter in self._parameters.values()))}
         if types & {"float16", "float64"}:
             return self._symbol.handle
         fused = Handle()
-        with numpy_shapes(self._library, on=self._symbol.numpy_shape):
+        try:
             self._library.call("MXGenBackendSubgraph", self._symbol.handle, b"MKLDNN", byref(fused))
+        except MXNetError as error:
+            raise ArchiveCorrupt(f"{self._name}: the symbol's operators cannot be fused: {error}") from error
         return fused
 
     def _run(self, ready: Sequence[Array]) -> list[Array]:
         plan = self._plan_for(tuple(array.shape for array in ready))
         for spec, array in zip(self._inputs, ready, strict=True):
-            self._library.call("MXNDArraySyncCopyFromCPU", plan.inputs[spec.name], array.ctypes.data, array.size)
+            self._library.call("MXNDArraySyncCopyFromCPU", plan.owned[spec.name], array.ctypes.data, array.size)
         count, outputs, kinds = c_int(0), POINTER(c_void_p)(), POINTER(c_int)()
         arrays = (c_void_p * len(plan.arrays))(*plan.arrays)
         self._library.call(
@@ -170,15 +170,16 @@ class NativePredictor:
 
     def _make_plan(self, shapes: tuple[Shape, ...]) -> _Plan:
         concrete = [spec._replace(shape=shape) for spec, shape in zip(self._inputs, shapes, strict=True)]
-        inputs = {spec.name: _new_array(self._library, spec) for spec in concrete}
-        labels = {spec.name: _new_zeros(self._library, spec) for spec in self._labels(concrete)}
-        held = inputs | labels | {name: parameter.handle for name, parameter in self._parameters.items()}
-        return _Plan(
-            _cached_operator(self._library, self._fused),
-            [held[name] for name in input_names(self._library, self._fused)],
-            inputs,
-            [*inputs.values(), *labels.values()],
-        )
+        owned: dict[str, int] = {}
+        with ExitStack() as on_failure:
+            on_failure.callback(lambda: free_arrays(self._library, list(owned.values())))
+            for spec in (*concrete, *self._labels(concrete)):
+                owned[spec.name] = _new_zeros(self._library, spec)
+            held = owned | {name: parameter.handle for name, parameter in self._parameters.items()}
+            arrays = [held[name] for name in input_names(self._library, self._fused)]
+            plan = _Plan(_cached_operator(self._library, self._fused), arrays, owned)
+            on_failure.pop_all()
+        return plan
 
     def _labels(self, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
         """Arguments that are neither input nor parameter: the labels of a symbol made for training."""
@@ -194,7 +195,7 @@ class NativePredictor:
 
     def _free(self, plan: _Plan) -> None:
         self._library.call("MXFreeCachedOp", plan.operator)
-        free_arrays(self._library, plan.owned)
+        free_arrays(self._library, list(plan.owned.values()))
 
 
 def _ready(spec: TensorSpec, arrays: Mapping[str, Array]) -> Array:
@@ -232,18 +233,13 @@ def _check_types_are_known(inputs: Sequence[TensorSpec], *, where: str) -> None:
             )
 
 
-def _new_array(library: Library, spec: TensorSpec) -> int:
+def _new_zeros(library: Library, spec: TensorSpec) -> int:
     handle = Handle()
     shape = (c_uint32 * len(spec.shape))(*spec.shape)
     library.call("MXNDArrayCreateEx", shape, len(spec.shape), _CPU, 0, 0, dtype_flag(spec.dtype), byref(handle))
-    return handle.value or 0
-
-
-def _new_zeros(library: Library, spec: TensorSpec) -> int:
-    handle = _new_array(library, spec)
     zeros = np.zeros(spec.shape, spec.dtype)
     library.call("MXNDArraySyncCopyFromCPU", handle, zeros.ctypes.data, zeros.size)
-    return handle
+    return handle.value or 0
 
 
 def _cached_operator(library: Library, symbol: Handle) -> Handle:
