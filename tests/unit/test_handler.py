@@ -9,17 +9,21 @@ import subprocess
 import sys
 import zipfile
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from awslambdaric import bootstrap
 from PIL import Image
 
 from gluon_lambda import errors
-from gluon_lambda.bootstrap import Handler, create_handler
+from gluon_lambda.bootstrap import create_handler
+from gluon_lambda.invocation import Handler
+from gluon_lambda.runtime.fake import FakePredictor
+from gluon_lambda.types import TensorSpec
 from tests.conftest import ROOT, TENSOR_SIGNATURE, ExportedNet, FakeContext, write_archive
 from tests.events.gateways import GATEWAYS, Sent, golden
 
@@ -64,6 +68,19 @@ def test_a_prediction_by_every_http_event(handler: Handler, gateway: Callable[[S
     labels = body_of(answer)["prediction"]
     assert len(labels) == 2
     assert {label["class"] for label in labels} <= {"ant", "bee", "cat", "dog"}
+
+
+def test_a_predictor_of_the_callers_own_takes_the_engines_place(tmp_path: Path, image_archive: Path) -> None:
+    made: list[FakePredictor] = []
+
+    def make_predictor(*, inputs: Sequence[TensorSpec], **_: Any) -> FakePredictor:
+        made.append(FakePredictor(inputs, lambda _: [np.log(np.array([[0.1, 0.6, 0.1, 0.2]], "float32"))]))
+        return made[-1]
+
+    environ = {"GLUON_CACHE_DIR": str(tmp_path), "GLUON_MODELS": f"small={image_archive}"}
+    answer = create_handler(environ, make_predictor)(GATEWAYS["http_api_2_0"](POST_IMAGE), FakeContext())
+    assert [label["probability"] for label in body_of(answer)["prediction"]] == pytest.approx([0.6, 0.2])
+    assert [len(predictor.asked) for predictor in made] == [1]
 
 
 class TestDirectInvokes:

@@ -80,6 +80,11 @@ def route_logging(output: Output, state: InvocationState, level: str) -> None:
     logging.captureWarnings(capture=True)
 
 
+def log_printed(line: str) -> None:
+    """Make a record of a line that libmxnet or an archive's code wrote to stdout or stderr."""
+    logging.getLogger(PRINTED).info("%s", line)
+
+
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
