@@ -16,7 +16,14 @@ from PIL import Image
 from gluon_lambda.archive_store.signature import InputDeclaration
 from gluon_lambda.errors import InputMismatch, MalformedBody, SignatureInvalid
 from gluon_lambda.services.image_steps import ImageSteps, parse_steps
-from gluon_lambda.services.images import ALWAYS_ENOUGH_PIXELS, available_bytes, image_array, is_too_large, target_size
+from gluon_lambda.services.images import (
+    ALWAYS_ENOUGH_PIXELS,
+    available_bytes,
+    image_array,
+    is_too_large,
+    stretch,
+    target_size,
+)
 from tests.exported_net import file_of
 
 
@@ -105,6 +112,51 @@ def test_the_crop_is_the_middle() -> None:
 
 def test_resize_comes_before_crop() -> None:
     assert image_array(file_of(gradient(40, 20)), steps((0, 3, 8, 8), resize=10, crop=[8, 8])).shape == (1, 3, 8, 8)
+
+
+SIZES = [(600, 400), (640, 480), (480, 640), (512, 512), (300, 200), (97, 250), (128, 96), (1000, 257), (37, 31)]
+
+
+@pytest.mark.parametrize("resize", [256, 64, 50, [192, 288], [77, 301]])
+@pytest.mark.parametrize("size", SIZES)
+def test_resizing_only_what_the_crop_keeps_gives_the_pixels_of_resizing_all(
+    size: tuple[int, int], resize: int | list[int]
+) -> None:
+    image = noise(*size)
+    made = target_size(size, resize if isinstance(resize, int) else (resize[0], resize[1]))
+    wide, high = made[0] * 2 // 3, made[1] * 3 // 4
+    left, top = (made[0] - wide) // 2, (made[1] - high) // 2
+    all_of_it = image.resize(made, Image.Resampling.BILINEAR)
+
+    array = pixels(file_of(image), resize=resize, crop=[high, wide])
+
+    assert np.array_equal(array, np.asarray(all_of_it.crop((left, top, left + wide, top + high))))
+
+
+def test_what_the_crop_throws_away_is_not_computed_where_pillow_is_exact() -> None:
+    assert stretch(600, 384, range(80, 304)) == (125.0, 475.0, 224, 0)
+    assert stretch(3024, 256, range(16, 240)) == (189.0, 2835.0, 224, 0)
+    assert stretch(4032, 341, range(58, 282)) == (0, 4032, 341, 58)  # 4032 / 341 is no fraction of a power of two
+    assert stretch(2**20 + 1, 256, range(16, 240)) == (0, 2**20 + 1, 256, 16)  # its edges are no 32-bit floats
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "uint8", "int32"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("color", ["RGB", "L"])
+def test_the_numbers_are_those_of_the_formula_in_float32(color: str, layout: str, dtype: str) -> None:
+    raw, channels = file_of(noise(9, 7).convert(color)), 3 if color == "RGB" else 1
+    mean, std = [0.1, 0.2, 0.3][:channels], [0.5, 0.25, 0.7][:channels]
+
+    array = image_array(
+        raw, steps((0, 0, 0, 0), dtype, color=color, layout=layout, scale=1.7, mean=mean, std=std, invert=True)
+    )
+
+    plain = np.asarray(noise(9, 7).convert(color)).reshape(7, 9, channels).astype(np.float32)
+    wanted = ((255 - plain) * np.float32(1.7) - np.array(mean, np.float32)) / np.array(std, np.float32)
+    wanted = np.rint(wanted) if dtype in ("uint8", "int32") else wanted
+    assert array.dtype == np.dtype(dtype)
+    assert array.flags["C_CONTIGUOUS"]
+    assert np.array_equal(array[0].transpose(1, 2, 0) if layout == "NCHW" else array[0], wanted.astype(dtype))
 
 
 def test_an_image_smaller_than_the_crop_is_refused_with_both_sizes() -> None:
