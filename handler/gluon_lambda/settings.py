@@ -93,6 +93,25 @@ def _optional_count(text: str) -> int | None:
     return _positive(text) if text else None
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
+def _optional_switch(text: str) -> bool | None:
+    return _switch(text) if text else None
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
 def _log_level(text: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     # Lambda's own spelling (AWS_LAMBDA_LOG_LEVEL) of two of them.
@@ -148,6 +167,42 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Threads of the engine; unset: the whole vCPUs that the memory size gives, at least 1.",
     ),
+    Setting(
+        "GLUON_BIND_THREADS",
+        "bind_threads",
+        _optional_switch,
+        "",
+        "Whether each of several threads is bound to a CPU, true or false; unset: where they take nearly all CPUs.",
+    ),
+    Setting(
+        "GLUON_ENGINE_TYPE",
+        "engine_type",
+        _one_of("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice"),
+        "NaiveEngine",
+        "MXNet's scheduler: NaiveEngine, ThreadedEngine or ThreadedEnginePerDevice.",
+    ),
+    Setting(
+        "GLUON_FUSE",
+        "fuse",
+        _one_of("exported", "all", "none"),
+        "exported",
+        "Nets whose operators are joined where oneDNN can, which changes the last bits of their answers: exported, "
+        "all (those that an archive's own code builds, too) or none.",
+    ),
+    Setting(
+        "GLUON_STATIC_ALLOC",
+        "static_alloc",
+        _switch,
+        "true",
+        "Whether nets keep the memory of intermediate results between requests, true or false.",
+    ),
+    Setting(
+        "GLUON_STATIC_SHAPE",
+        "static_shape",
+        _switch,
+        "true",
+        "Whether nets keep what they have worked out for a shape between requests, true or false; needs GLUON_STATIC_ALLOC.",
+    ),
     Setting("GLUON_BASE_PATH", "base_path", _base_path, "", "Path prefix of a custom domain's API mapping, like /ml."),
     Setting(
         "GLUON_CORS_ALLOW_ORIGIN",
@@ -195,6 +250,11 @@ class Settings(NamedTuple):
     max_archive_bytes: int
     retry_broken_seconds: int
     threads: int | None
+    bind_threads: bool | None
+    engine_type: str
+    fuse: str
+    static_alloc: bool
+    static_shape: bool
     base_path: str
     cors_allow_origin: str
     cors_allow_methods: str

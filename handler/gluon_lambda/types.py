@@ -147,6 +147,20 @@ class TensorSpec(NamedTuple):
     dtype: str = "float32"
 
 
+class NetOptions(NamedTuple):
+    """How a net is made ready.
+
+    Attributes:
+        fuse: Whether convolution, batch norm and activation become one operator; changes the last bits (1e-6, relative).
+        static_alloc: Whether the net keeps the memory of its intermediate arrays between requests.
+        static_shape: Whether what depends on shapes only is worked out once; needs ``static_alloc``.
+    """
+
+    fuse: bool = True
+    static_alloc: bool = True
+    static_shape: bool = True
+
+
 class Predictor(Protocol):
     """A loaded net: arrays in, arrays out."""
 

@@ -14,10 +14,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from gluon_lambda.archive_store.signature import InputDeclaration, Signature
 from gluon_lambda.errors import GluonLambdaError, InferenceError, InputMismatch, OutOfMemory, ServiceLoadError
-from gluon_lambda.services.blocks import find_blocks, settled
+from gluon_lambda.services.blocks import find_blocks, hybridize_blocks, settled
 from gluon_lambda.services.load import load_service
-from gluon_lambda.types import Part, Service
+from gluon_lambda.types import NetOptions, Part, Service
 from tests.memory import MEGABYTE, little_memory
 from tests.service_archives import (
     Code,
@@ -160,6 +161,63 @@ def test_a_block_whose_input_is_not_declared_is_left_as_it_is(tmp_path: Path) ->
     files = gluon_files(params)
     files["signature.json"] = signature("application/json", {"data_name": "data", "data_shape": [0, 0]})
     assert predicted(served_0_4(tmp_path / "a", GLUON, files), [[1, 2, 3]])["hybridized"] is False
+
+
+CONVOLUTION = (InputDeclaration("data", (0, 3, 16, 16), "float32", {}),)
+
+
+def convolution(dtype: str = "float32") -> Any:
+    """A block that oneDNN can join into one operator, with the signature of its input."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(
+        mx.gluon.nn.Conv2D(4, 3, in_channels=3), mx.gluon.nn.BatchNorm(in_channels=4), mx.gluon.nn.Activation("relu")
+    )
+    net.initialize()
+    net.cast(dtype)
+    return net
+
+
+def operators(block: Any) -> set[str]:
+    """The operators of the graph that the block runs."""
+    return {node["op"] for node in json.loads(block._cached_graph[1].tojson())["nodes"]} - {"null"}
+
+
+def taking(*inputs: InputDeclaration) -> Signature:
+    return Signature(inputs, (), "application/json", "application/json", {})
+
+
+def test_blocks_are_fused_only_where_that_is_asked_for() -> None:
+    plain, fused = convolution(), convolution()
+    hybridize_blocks([plain], taking(*CONVOLUTION))
+    hybridize_blocks([fused], taking(*CONVOLUTION), NetOptions(fuse=True))
+    assert "BatchNorm" in operators(plain)
+    assert operators(fused) == {"_sg_mkldnn_conv"}
+
+
+def test_a_fused_block_gives_its_answers_to_rounding_for_every_batch() -> None:
+    block = convolution()
+    batches = [mx.nd.random.uniform(shape=(size, 3, 16, 16)) for size in (1, 5, 2)]
+    before = [block(batch).asnumpy() for batch in batches]
+    hybridize_blocks([block], taking(*CONVOLUTION), NetOptions(fuse=True))
+    for batch, expected in zip(batches, before, strict=True):
+        np.testing.assert_allclose(block(batch).asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_block_that_computes_in_float64_is_hybridized_without_being_fused() -> None:
+    block, batch = convolution("float64"), mx.nd.random.uniform(shape=(1, 3, 16, 16), dtype="float64")
+    before = block(batch).asnumpy()
+    hybridize_blocks([block], taking(CONVOLUTION[0]._replace(dtype="float64")), NetOptions(fuse=True))
+    assert block._active is True
+    assert "BatchNorm" in operators(block)
+    assert (block(batch).asnumpy() == before).all()
+
+
+def test_memory_is_kept_between_requests_unless_that_is_not_wanted() -> None:
+    kept, free = convolution(), convolution()
+    hybridize_blocks([kept], taking(*CONVOLUTION))
+    hybridize_blocks([free], taking(*CONVOLUTION), NetOptions(fuse=False, static_alloc=False, static_shape=False))
+    assert dict(kept._flags)["static_alloc"] is dict(kept._flags)["static_shape"] is True
+    assert dict(free._flags)["static_alloc"] is dict(free._flags)["static_shape"] is False
 
 
 def test_blocks_are_looked_for_in_what_holds_a_few_things_and_not_in_tables() -> None:

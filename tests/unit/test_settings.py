@@ -40,6 +40,12 @@ def test_an_empty_variable_is_an_unset_one() -> None:
     assert Settings.from_environ(MODELS | {"GLUON_THREADS": " "}).threads is None
 
 
+def test_switches_are_true_or_false_or_left_to_us() -> None:
+    settings = Settings.from_environ(MODELS | {"GLUON_STATIC_ALLOC": "False", "GLUON_BIND_THREADS": "true"})
+    assert (settings.static_alloc, settings.static_shape, settings.bind_threads) == (False, True, True)
+    assert Settings.from_environ(MODELS).bind_threads is None
+
+
 @pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
 def test_a_name_that_a_route_uses_is_refused(name: str) -> None:
     assert name in refusal(GLUON_MODELS=f"{name}=x.model")
@@ -83,6 +89,10 @@ def test_what_is_no_pair_is_refused_with_the_accepted_form(text: str) -> None:
         ("GLUON_MAX_ARCHIVE_BYTES", "4G"),
         ("GLUON_RETRY_BROKEN_SECONDS", "1.5"),
         ("GLUON_LOG_LEVEL", "LOUD"),
+        ("GLUON_BIND_THREADS", "maybe"),
+        ("GLUON_ENGINE_TYPE", "naive"),
+        ("GLUON_FUSE", "true"),
+        ("GLUON_STATIC_ALLOC", "1"),
         ("GLUON_BASE_PATH", "ml"),
         ("GLUON_BASE_PATH", "/ml/"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769 MB"),

@@ -5,30 +5,32 @@ All of it has to be in place before libmxnet is opened; a value that the user ha
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 # AWS Lambda: "At 1,769 MB, a function has the equivalent of one vCPU" (Configure Lambda function memory).
 _MEGABYTES_PER_VCPU = 1769
 
+_CGROUP_V2 = "/sys/fs/cgroup"
+_CGROUP_V1 = "/sys/fs/cgroup/cpu"
 
-def engine_environment(threads: int, scratch_folder: str) -> dict[str, str]:
-    """The variables to set where the user has not.
 
-    With more than one thread, each is bound to a CPU of its own: a thread that wakes up on the CPU of the one that waits for it holds both up
-    until the scheduler notices, which doubled the time of half the invocations. It binds the main thread, too, and with it threads that an
-    archive's code starts; OMP_PROC_BIND=false undoes it. Not where most CPUs are left to others, who would be bound to the same ones.
+def engine_environment(
+    threads: int, scratch_folder: str, *, engine_type: str = "NaiveEngine", bind_threads: bool | None = None
+) -> dict[str, str]:
+    """The variables to set where the user has not; docs/decisions/0005-engine-knobs.md has the figures behind each value.
 
     Args:
         threads: How many threads an operator may use.
         scratch_folder: A writable folder; MXNet's default for its model zoo is the home folder, which Lambda has not.
+        engine_type: MXNet's scheduler. One request at a time: operators follow one another, and nothing is gained by a real one.
+        bind_threads: Whether each thread is bound to a CPU of its own; None: where that helps.
     """
-    bound = {"OMP_PROC_BIND": "true"} if threads > 1 and threads >= _available_cpus() - 1 else {}
-    return bound | {
+    return _thread_environment(threads, bind_threads=bind_threads) | {
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        # One request at a time: operators follow one another, and nothing is gained by a scheduler between them.
-        "MXNET_ENGINE_TYPE": "NaiveEngine",
+        "MXNET_ENGINE_TYPE": engine_type,
         "MXNET_CPU_WORKER_NTHREADS": "1",
         "MXNET_USE_OPERATOR_TUNING": "0",
         "MXNET_SUBGRAPH_VERBOSE": "0",
@@ -36,33 +38,70 @@ def engine_environment(threads: int, scratch_folder: str) -> dict[str, str]:
     }
 
 
+def _thread_environment(threads: int, *, bind_threads: bool | None) -> dict[str, str]:
+    """How several threads wait for one another, and where they run.
+
+    Bound: a thread that wakes up on the CPU of the one that waits for it holds both up until the scheduler notices, which doubled the time of
+    half the invocations. It binds the thread that runs the net, too, and with it threads that an archive's code starts. Not where most CPUs
+    are left to others, who would be bound to the same ones.
+    """
+    if threads == 1:
+        return {}
+    bound = threads >= _available_cpus() - 1 if bind_threads is None else bind_threads
+    return {"OMP_PROC_BIND": "true" if bound else "false"}
+
+
 def usable_threads(memory_megabytes: int | None) -> int:
     """Whole vCPUs that are really there: what the memory size gives, never more than affinity and CPU quota, at least 1.
 
     Rounded down, because one thread too many stalls on a throttled core: a better median, but a many times worse 99th percentile.
     """
-    available = min(_available_cpus(), _quota_cpus())
-    granted = available if memory_megabytes is None else memory_megabytes // _MEGABYTES_PER_VCPU
-    return max(1, min(available, granted))
+    granted = math.inf if memory_megabytes is None else memory_megabytes / _MEGABYTES_PER_VCPU
+    return max(1, int(min(_available_cpus(), cpu_quota(_text_of), granted)))
 
 
 def _available_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _quota_cpus() -> int:
-    """Whole CPUs of the cgroup's quota (cgroup v2 ``cpu.max``: quota and period in µs), or many where there is none."""
+def cpu_quota(read: Callable[[str], str]) -> float:
+    """CPUs that the process's cgroups grant: the least of its own and of those around it; infinite where none has a quota.
+
+    Args:
+        read: A file's text; empty where it cannot be read.
+    """
+    return min(_granted(folder, read) for folder in _cgroup_folders(read("/proc/self/cgroup")))
+
+
+def _cgroup_folders(memberships: str) -> Iterator[str]:
+    """The folders of the process's cgroups and of those around them; see cgroups(7), /proc/[pid]/cgroup.
+
+    In a container the path may be that on the host, of which only the last folder is mounted, as the root.
+    """
+    yield from (_CGROUP_V2, _CGROUP_V1)
+    for line in memberships.splitlines():
+        _, _, membership = line.partition(":")
+        controllers, _, path = membership.partition(":")
+        if not controllers or "cpu" in controllers.split(","):
+            folder = _CGROUP_V1 if controllers else _CGROUP_V2
+            for name in filter(None, path.split("/")):
+                folder = f"{folder}/{name}"
+                yield folder
+
+
+def _granted(folder: str, read: Callable[[str], str]) -> float:
+    """One cgroup's quota: v2's ``cpu.max``, or v1's two files; each holds quota and period in µs, or ``max`` or -1 for none."""
+    text = read(f"{folder}/cpu.max") or f"{read(f'{folder}/cpu.cfs_quota_us')} {read(f'{folder}/cpu.cfs_period_us')}"
+    numbers = [int(word) for word in text.split() if word.isdigit()]
+    return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[1] else math.inf
+
+
+def _text_of(path: str) -> str:
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            return quota_cpus(file.read())
+        with open(path, encoding="ascii") as file:
+            return file.read()
     except OSError:
-        return 1 << 10
-
-
-def quota_cpus(cpu_max: str) -> int:
-    """Whole CPUs that a ``cpu.max`` text grants; at least 1."""
-    quota, _, period = cpu_max.partition(" ")
-    return 1 << 10 if quota == "max" else max(1, int(quota) // int(period))
+        return ""
 
 
 def missing_from(environ: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:

@@ -27,12 +27,16 @@ from gluon_lambda.errors import (
     ServiceLoadError,
     tells_of_memory,
 )
+from gluon_lambda.types import NetOptions
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from gluon_lambda.archive_store.archive import Archive
     from gluon_lambda.services.modules import ArchiveCode
+
+# Blocks that an archive's code builds are not fused unless it is asked for: fusing changes the last bits of what they compute.
+SAME_ANSWERS = NetOptions(fuse=False)
 
 # Phase name and milliseconds, in the order in which the phases ran.
 Timings = list[tuple[str, float]]
@@ -46,12 +50,14 @@ class EntryModule(NamedTuple):
         code: Its modules.
         module: The module of the entry point.
         function: The function or method that the manifest names; ``handle`` where it names none.
+        options: How the Gluon blocks that the code builds are made ready.
     """
 
     archive: Archive
     code: ArchiveCode
     module: ModuleType
     function: str
+    options: NetOptions = SAME_ANSWERS
 
 
 class Outcome(NamedTuple):

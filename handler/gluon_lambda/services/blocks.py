@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gluon_lambda.errors import ServiceLoadError
-from gluon_lambda.services.base import attempt
+from gluon_lambda.services.base import SAME_ANSWERS, attempt
 
 if TYPE_CHECKING:
     from gluon_lambda.archive_store.signature import InputDeclaration, Signature
-    from gluon_lambda.types import Array
+    from gluon_lambda.types import Array, NetOptions
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +61,21 @@ def require_initialised(blocks: Iterable[Any], *, archive: str) -> None:
             )
 
 
-def hybridize_blocks(blocks: Iterable[Any], signature: Signature | None) -> None:
+def hybridize_blocks(blocks: Iterable[Any], signature: Signature | None, options: NetOptions = SAME_ANSWERS) -> None:
     """Hybridize each HybridBlock that gives the same answer before and after, on an input of the signature's shape.
 
     The others are left as the archive's code made them: plain blocks, whose Python code must run; those that cannot be traced;
     and those whose input is not what the signature declares, for there nothing can be compared.
+
+    Args:
+        blocks: The blocks.
+        signature: What their archive says that they take.
+        options: How they are made ready; a block that cannot be fused, or answers otherwise then, is hybridized without.
     """
     engine: Any = sys.modules.get("mxnet")
     arrays = sample_arrays(signature.inputs) if engine is not None and signature is not None else None
     for block in blocks:
-        if isinstance(block, engine.gluon.HybridBlock) and (arrays is None or not _hybridize(block, arrays)):
+        if isinstance(block, engine.gluon.HybridBlock) and (arrays is None or not _make_fast(block, arrays, options)):
             logger.info("%s is served as the archive's code made it: not seen to work hybridized", type(block).__name__)
 
 
@@ -122,23 +127,39 @@ def _contents(thing: Any, is_own: Callable[[type], bool]) -> list[Any]:
     return list(vars(thing).values()) if is_own(type(thing)) and hasattr(thing, "__dict__") else []
 
 
-def _hybridize(block: Any, arrays: list[Array]) -> bool:
+def _make_fast(block: Any, arrays: list[Array], options: NetOptions) -> bool:
     """Whether the block is hybridized now. One that its author hybridized is hybridized anew, with its memory kept between calls."""
     was_active = bool(getattr(block, "_active", False))
     before = attempt(_run, block, arrays)
     if before.error is not None:
         return False
-    block.hybridize(static_alloc=True, static_shape=True)
-    after = attempt(_run, block, arrays)
-    if after.error is None and _same(before.value, after.value):
-        return True
+    for hybridize in (_fuse, _hybridize) if options.fuse else (_hybridize,):
+        after = attempt(hybridize, block, arrays, options)
+        if after.error is None and _same(before.value, after.value):
+            return True
     block.hybridize(active=was_active)
     return False
 
 
-def _run(block: Any, arrays: list[Array]) -> list[Array]:
+def _hybridize(block: Any, arrays: list[Array], options: NetOptions) -> list[Array]:
+    block.hybridize(static_alloc=options.static_alloc, static_shape=options.static_shape)
+    return _run(block, arrays)
+
+
+def _fuse(block: Any, arrays: list[Array], options: NetOptions) -> list[Array]:
+    """Hybridized, with several operators joined into one where oneDNN can: in float32 only, others stay as they are."""
+    flags = {"static_alloc": options.static_alloc, "static_shape": options.static_shape}
+    block.optimize_for(*_as_engine_arrays(arrays), backend="MKLDNN", clear=True, **flags)
+    return _run(block, arrays)
+
+
+def _as_engine_arrays(arrays: list[Array]) -> list[Any]:
     engine: Any = sys.modules["mxnet"]
-    output = block(*(engine.nd.array(each, dtype=each.dtype) for each in arrays))
+    return [engine.nd.array(each, dtype=each.dtype) for each in arrays]
+
+
+def _run(block: Any, arrays: list[Array]) -> list[Array]:
+    output = block(*_as_engine_arrays(arrays))
     return [each.asnumpy() for each in (output if isinstance(output, (list, tuple)) else [output])]
 
 

@@ -127,7 +127,7 @@ def load(entry: EntryModule, classes: list[type]) -> Mms04Service:
     )
     blocks = find_blocks(getattr(service, "__dict__", {}).values(), entry.code.defines)
     require_initialised(blocks, archive=archive.name)
-    hybridize_blocks(blocks, signature)
+    hybridize_blocks(blocks, signature, entry.options)
     _warm_up(service, signature)
     wait_for_engine()
     return Mms04Service(service, entry.code, signature, form=archive.manifest.form)

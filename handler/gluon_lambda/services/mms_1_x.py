@@ -115,7 +115,7 @@ def load(entry: EntryModule) -> Mms1xService:
     load_step(archive.name, doing, archive.folder(), start)
     blocks = find_blocks(holders, code.defines)
     require_initialised(blocks, archive=archive.name)
-    hybridize_blocks(blocks, archive.signature)
+    hybridize_blocks(blocks, archive.signature, entry.options)
     wait_for_engine()
     return Mms1xService(mms_service, code, form=archive.manifest.form)
 
