@@ -10,7 +10,6 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -26,6 +25,7 @@ from gluon_lambda.archive_store.cache import (
     add_tree,
     discard,
     lease,
+    memory_room,
     open_cache,
 )
 from gluon_lambda.archive_store.location import parse_location
@@ -35,9 +35,9 @@ from tests.archive_samples import FILES_0_4, zip_bytes
 ROOT = Path(__file__).parents[2]
 
 
-def writer(content: bytes, name: str) -> Callable[[IO[bytes]], str]:
-    def write(sink: IO[bytes]) -> str:
-        sink.write(content)
+def writer(content: bytes, name: str) -> Callable[[int], str]:
+    def write(sink: int) -> str:
+        os.write(sink, content)
         return name
 
     return write
@@ -111,7 +111,7 @@ class Disk:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Cache:
-    return Cache(str(tmp_path / "cache"), Disk(RESERVE_BYTES + 3500).free_bytes)
+    return Cache(str(tmp_path / "cache"), Disk(RESERVE_BYTES + 3500).free_bytes, lambda: 0)
 
 
 def test_the_least_recently_used_entry_makes_room(small: Cache) -> None:
@@ -134,6 +134,33 @@ def test_an_entry_in_use_is_never_removed(small: Cache) -> None:
     held[1].close()
     add(small, "four")
     assert entries(small, ARCHIVES) == ["four", "one", "three"]
+
+
+def test_what_no_disk_has_room_for_lies_in_memory_where_that_has_plenty(small: Cache) -> None:
+    roomy = small._replace(free_memory=lambda: 3 * 5000)
+    kept = add(roomy, "large", 5000)
+    assert Path(kept.path).read_bytes() == b"x" * 5000
+    assert entries(small, ARCHIVES) == entries(small, INCOMING) == []
+    descriptor = kept.descriptor
+    discard(roomy, kept)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    with pytest.raises(ArchiveRejected, match="EphemeralStorage"):
+        add(roomy._replace(free_memory=lambda: 3 * 5000 - 1), "large", 5000)
+
+
+def test_what_cannot_be_written_to_memory_leaves_nothing_there(small: Cache) -> None:
+    def fail(_: int) -> str:
+        raise KeyError
+
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyError):
+        add_file(small._replace(free_memory=lambda: 1 << 30), 5000, fail, where="a")
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_memory_that_is_free_is_what_the_kernel_says() -> None:
+    assert 1 << 20 < memory_room() < 1 << 50
 
 
 def test_a_tree_makes_room_as_well(small: Cache) -> None:

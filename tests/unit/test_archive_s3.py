@@ -48,6 +48,9 @@ class Recorder:
     def list_objects_v2(self, **request: Any) -> dict[str, Any]:
         raise AssertionError(request)
 
+    def close(self) -> None:
+        pass
+
 
 class Failing:
     """A client whose every request fails."""
@@ -61,6 +64,9 @@ class Failing:
     def list_objects_v2(self, **request: Any) -> dict[str, Any]:
         raise self.error
 
+    def close(self) -> None:
+        pass
+
 
 class BreakingOff:
     """A client whose bodies break off, so many times."""
@@ -70,23 +76,31 @@ class BreakingOff:
 
     def get_object(self, **request: Any) -> dict[str, Any]:
         self.times -= 1
-        body = Breaking() if self.times >= 0 else io.BytesIO(FIRST)
-        return {"Body": body, "ContentLength": len(FIRST), "ETag": '"1"'}
+        start = int(request["Range"].removeprefix("bytes=").partition("-")[0])
+        rest = FIRST[start:]
+        body = io.BytesIO(rest) if self.times < 0 else Breaking(rest)
+        span = f"bytes {start}-{len(FIRST) - 1}/{len(FIRST)}"
+        return {"Body": body, "ContentLength": len(rest), "ContentRange": span, "ETag": '"1"'}
 
     def list_objects_v2(self, **request: Any) -> dict[str, Any]:
         raise AssertionError(request)
+
+    def close(self) -> None:
+        pass
 
 
 class Breaking:
     """A body that breaks off after its first piece."""
 
-    def __init__(self) -> None:
-        self._pieces = [FIRST[:1000]]
+    def __init__(self, content: bytes) -> None:
+        self._pieces = [content[:1000]]
 
-    def read(self, size: int) -> bytes:
+    def readinto(self, buffer: memoryview) -> int:
         if not self._pieces:
             raise ResponseStreamingError(error="broken off")
-        return self._pieces.pop()
+        piece = self._pieces.pop()
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +142,13 @@ def test_an_unchanged_object_is_asked_for_and_not_sent_again(s3: Any, client: Re
     put(s3, FIRST)
     first = open_s3("digits.model", client, cache)
     assert first.digest == FIRST_DIGEST
-    assert kept(cache) == [FIRST_DIGEST]
+    assert len(kept(cache)) == 1
     again = open_s3("digits.model", client, cache)
     assert again.read("synset.txt") == FILES_0_4["synset.txt"]
-    assert [set(request) for request in client.requests] == [{"Bucket", "Key"}, {"Bucket", "Key", "IfNoneMatch"}]
+    assert [set(request) - {"Range"} for request in client.requests] == [
+        {"Bucket", "Key"},
+        {"Bucket", "Key", "IfNoneMatch"},
+    ]
     assert client.bodies == 1
 
 
@@ -202,14 +219,15 @@ def test_what_is_remembered_of_an_object_may_be_garbled(s3: Any, client: Recorde
 def test_an_archive_that_was_removed_from_the_cache_is_fetched_again(s3: Any, client: Recorder, cache: Cache) -> None:
     put(s3, FIRST)
     open_s3("digits.model", client, cache).close()
-    os.unlink(f"{cache.folder}/archives/{FIRST_DIGEST}")
+    (entry,) = kept(cache)
+    os.unlink(f"{cache.folder}/archives/{entry}")
     open_s3("digits.model", client, cache)
     assert client.bodies == 2
 
 
 def test_a_body_that_breaks_off_is_fetched_again(cache: Cache) -> None:
     assert open_s3("digits.model", BreakingOff(2), cache).digest == FIRST_DIGEST
-    assert kept(cache) == [FIRST_DIGEST]
+    assert len(kept(cache)) == 1
 
 
 def test_a_body_that_always_breaks_off_leaves_nothing_behind(cache: Cache) -> None:

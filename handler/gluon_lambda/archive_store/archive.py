@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from gluon_lambda.archive_store.cache import Cache, discard
 from gluon_lambda.archive_store.contents import Contents, FolderContents, ZipContents, open_tar
@@ -19,11 +20,14 @@ from gluon_lambda.archive_store.manifest import (
     parse_manifest,
 )
 from gluon_lambda.archive_store.members import Limits
-from gluon_lambda.archive_store.s3 import ClientFactory, Fetched, fetch, make_s3_client
+from gluon_lambda.archive_store.s3 import ClientFactory, make_s3_client
 from gluon_lambda.archive_store.signature import Signature, parse_signature
 from gluon_lambda.archive_store.tar_archive import MAGIC as GZIP_MAGIC
 from gluon_lambda.archive_store.zip_directory import END_MAGIC, LOCAL_MAGIC
 from gluon_lambda.errors import ArchiveCorrupt, ArchiveError, ArchiveNotFound, ConfigurationError, SignatureInvalid
+
+if TYPE_CHECKING:
+    from gluon_lambda.archive_store.fetching import Fetch, Fetched
 
 LABELS = "synset.txt"
 
@@ -122,6 +126,7 @@ def open_archive(
     cache: Cache,
     make_client: ClientFactory = make_s3_client,
     limits: Limits = Limits(),  # noqa: B008  an immutable record
+    fetch: Fetch | None = None,
 ) -> Archive:
     """Open the archive at ``location``, fetching it first where it lies on S3.
 
@@ -131,6 +136,7 @@ def open_archive(
         cache: Where fetched archives and unpacked trees are kept.
         make_client: Makes the S3 client; called only where S3 has to be asked.
         limits: How large it may grow.
+        fetch: What ``fetching.begin`` began for this location, where that was done.
 
     Raises:
         ArchiveError: It is not there, damaged, not trusted, or its manifest or signature is wrong.
@@ -138,18 +144,12 @@ def open_archive(
         ConfigurationError: The location or the cache folder cannot be used.
     """
     if location.on_s3:
-        return open_fetched(name, location, fetch_archive(location, cache, make_client), cache=cache, limits=limits)
+        from gluon_lambda.archive_store import fetching  # lazy: archives on disk do not need it
+
+        fetched = fetch.result() if fetch else fetching.fetch(location, cache=cache, make_client=make_client)
+        return open_fetched(name, location, fetched, cache=cache, limits=limits)
     path = os.path.abspath(location.path)
     return read_archive(name, location, open_disk(path, location, cache=cache, limits=limits))
-
-
-def fetch_archive(location: Location, cache: Cache, make_client: ClientFactory) -> Fetched:
-    """The archive on S3, in the cache. A key that ends with ``/`` is a folder, which S3 does not have."""
-    if not location.path or location.path.endswith("/"):
-        raise ConfigurationError(
-            f"{location.text}: on S3 an archive is one object. Pack the folder as .model or .mar, and name its key."
-        )
-    return fetch(location, cache=cache, make_client=make_client)
 
 
 def open_fetched(name: str, location: Location, fetched: Fetched, *, cache: Cache, limits: Limits) -> Archive:
@@ -193,8 +193,7 @@ def open_file(
     """The contents of an archive file; its first bytes say what it is, not its name."""
     magic = read_magic(path, location)
     if magic in (LOCAL_MAGIC, END_MAGIC):
-        keep = fetched.lease if fetched else None
-        return ZipContents(path, where=location.text, cache=cache, limits=limits, digest=digest, fetched=keep)
+        return ZipContents(path, where=location.text, cache=cache, limits=limits, digest=digest, fetched=fetched)
     if magic[:2] == GZIP_MAGIC:
         contents = open_tar(path, where=location.text, cache=cache, limits=limits, digest=digest)
         if fetched:

@@ -1,4 +1,5 @@
-"""The folder on disk where fetched archives and unpacked trees are kept, each under its content hash.
+"""The folder on disk where fetched archives and unpacked trees are kept, each under a name that its content alone has: its hash, or
+that of what S3 calls the object's state.
 
 An entry appears whole or not at all: it is made in ``incoming/`` and renamed. Whoever uses an entry holds a shared lock
 (flock) on it, whoever makes or removes one an exclusive lock; the kernel drops a killed process's locks, so that what a
@@ -12,19 +13,22 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, NamedTuple
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
 from gluon_lambda.errors import ArchiveRejected, ConfigurationError
 
 ARCHIVES = "archives"
 TREES = "trees"
-# What each S3 object was at its last fetch: see s3.py.
+# What each S3 object was at its last fetch: see fetching.py.
 OBJECTS = "objects"
 INCOMING = "incoming"
 
 # What is left free for the archive's own code, which writes to the same disk.
 RESERVE_BYTES = 16 << 20
+
+# Of an archive's size, what has to be free before it is kept in memory: the net that is made of it takes as much again.
+MEMORY_SHARE = 3
 
 # How often an entry that another process holds is tried, 10 ms apart.
 ATTEMPTS = 20
@@ -52,16 +56,28 @@ class Lease:
             self.descriptor = -1
 
 
+def memory_room() -> int:
+    """Bytes of memory that can be used without pushing anything out; the smallest where it is not told."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            fields = dict(line.split(":", 1) for line in stream)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, LookupError, ValueError):
+        return 0
+
+
 class Cache(NamedTuple):
     """A cache folder.
 
     Attributes:
         folder: Absolute path; made on first use.
         free_bytes: Tells how much room the disk that holds a path has.
+        free_memory: Tells how many bytes of memory are left.
     """
 
     folder: str
     free_bytes: Callable[[str], int]
+    free_memory: Callable[[], int] = memory_room
 
 
 def open_cache(folder: str) -> Cache:
@@ -75,9 +91,9 @@ def disk_room(path: str) -> int:
     return usage.f_bavail * usage.f_frsize
 
 
-def lease(cache: Cache, kind: str, digest: str) -> Lease | None:
+def lease(cache: Cache, kind: str, name: str) -> Lease | None:
     """Take an entry into use, as the most recently used one; None where it is not there, or on its way out."""
-    path = os.path.join(cache.folder, kind, digest)
+    path = os.path.join(cache.folder, kind, name)
     descriptor = lock(path, fcntl.LOCK_SH)
     if descriptor is None:
         return None
@@ -104,33 +120,63 @@ def lock(path: str, operation: int) -> int | None:
     return None
 
 
-def add_file(cache: Cache, size: int, write: Callable[[IO[bytes]], str], *, where: str) -> Lease:
-    """Add an archive.
+def add_file(cache: Cache, size: int, write: Callable[[int], str], *, where: str) -> Lease:
+    """Add an archive. One that the disk has no room for is kept in memory, for this process alone, where that has plenty.
 
     Args:
         cache: Where to.
         size: How many bytes it will take.
-        write: Writes it to the open file and returns its digest, its name in the cache from then on.
+        write: Writes it to the open file, whose room is reserved, and returns its name in the cache from then on.
         where: The archive, for errors.
 
     Raises:
         ArchiveRejected: There is no room for it.
         ConfigurationError: The cache folder cannot be used.
     """
+    if not disk_has_room(cache, size, where=where) and cache.free_memory() >= MEMORY_SHARE * size:
+        return in_memory(size, write)
     with draft(cache, size, where=where, is_folder=False) as new:
-        with open(new.path, "wb") as stream:
-            digest = write(stream)
+        with open(new.path, "r+b") as stream:
+            reserve(stream.fileno(), size)
+            name = write(stream.fileno())
         if outlives_boot(cache):
             sync(new.path)
-        return publish(cache, new, ARCHIVES, digest)
+        return publish(cache, new, ARCHIVES, name)
 
 
-def add_tree(cache: Cache, digest: str, size: int, unpack: Callable[[str], None], *, where: str) -> Lease:
+def disk_has_room(cache: Cache, size: int, *, where: str) -> bool:
+    """Whether ``size`` bytes fit, once entries have made room."""
+    try:
+        prepare(cache)
+        return make_room(cache, size)
+    except OSError as error:
+        raise disk_error(cache, error, where=where) from error
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Reserve a file's room, so that a full disk shows now, and writing finds its blocks laid out."""
+    if size:
+        os.posix_fallocate(descriptor, 0, size)
+
+
+def in_memory(size: int, write: Callable[[int], str]) -> Lease:
+    """A file that lies in memory; it goes with the last that uses it."""
+    descriptor = os.memfd_create("archive", os.MFD_CLOEXEC)
+    kept = Lease(f"/proc/self/fd/{descriptor}", descriptor)
+    with ExitStack() as on_failure:
+        on_failure.callback(kept.close)
+        os.ftruncate(descriptor, size)
+        write(descriptor)
+        on_failure.pop_all()
+    return kept
+
+
+def add_tree(cache: Cache, name: str, size: int, unpack: Callable[[str], None], *, where: str) -> Lease:
     """Add an unpacked archive.
 
     Args:
         cache: Where to.
-        digest: The archive's digest, the tree's name in the cache.
+        name: The tree's name in the cache, the archive's digest or its name there.
         size: How many bytes it will take.
         unpack: Fills the empty folder that it is given.
         where: The archive, for errors.
@@ -143,7 +189,7 @@ def add_tree(cache: Cache, digest: str, size: int, unpack: Callable[[str], None]
         unpack(new.path)
         if outlives_boot(cache):
             sync_tree(new.path)
-        return publish(cache, new, TREES, digest)
+        return publish(cache, new, TREES, name)
 
 
 @contextmanager
@@ -151,7 +197,7 @@ def draft(cache: Cache, size: int, *, where: str, is_folder: bool) -> Iterator[L
     """A new file or folder with an exclusive lock, removed again where it is not published."""
     try:
         prepare(cache)
-        make_room(cache, size, where=where)
+        require_room(cache, size, where=where)
         new = new_draft(cache, is_folder=is_folder)
     except OSError as error:
         raise disk_error(cache, error, where=where) from error
@@ -207,43 +253,47 @@ def sweep(folder: str) -> None:
             os.close(descriptor)
 
 
-def publish(cache: Cache, new: Lease, kind: str, digest: str) -> Lease:
+def publish(cache: Cache, new: Lease, kind: str, name: str) -> Lease:
     """Move a finished draft to its place, in use; where another process was faster with a tree, take its one."""
-    target = os.path.join(cache.folder, kind, digest)
+    target = os.path.join(cache.folder, kind, name)
     try:
         os.rename(new.path, target)
     except OSError:
-        return other_lease(cache, kind, digest)
+        return other_lease(cache, kind, name)
     fcntl.flock(new.descriptor, fcntl.LOCK_SH)
     return Lease(target, new.descriptor)
 
 
-def other_lease(cache: Cache, kind: str, digest: str) -> Lease:
+def other_lease(cache: Cache, kind: str, name: str) -> Lease:
     """A lease on an entry that is there, waiting out the moment in which its maker or remover holds it alone."""
     for _ in range(ATTEMPTS):
-        theirs = lease(cache, kind, digest)
+        theirs = lease(cache, kind, name)
         if theirs is not None:
             return theirs
         time.sleep(0.01)
     raise OSError(errno.EBUSY, "other processes keep the entry locked")
 
 
-def make_room(cache: Cache, size: int, *, where: str) -> None:
-    """Remove entries, the least recently used first and none in use, until ``size`` bytes fit.
+def make_room(cache: Cache, size: int) -> bool:
+    """Remove entries, the least recently used first and none in use, until ``size`` bytes fit; returns whether they do."""
+    needed = size + RESERVE_BYTES
+    for path in least_recently_used(cache):
+        if cache.free_bytes(cache.folder) >= needed:
+            return True
+        evict(cache, path)
+    return cache.free_bytes(cache.folder) >= needed
+
+
+def require_room(cache: Cache, size: int, *, where: str) -> None:
+    """Make room for ``size`` bytes.
 
     Raises:
         ArchiveRejected: They do not fit even so.
     """
-    needed = size + RESERVE_BYTES
-    for path in least_recently_used(cache):
-        if cache.free_bytes(cache.folder) >= needed:
-            return
-        evict(cache, path)
-    free = cache.free_bytes(cache.folder)
-    if free < needed:
+    if not make_room(cache, size):
         raise ArchiveRejected(
-            f"{where}: it needs {needed:,} bytes in GLUON_CACHE_DIR={cache.folder}, which has {free:,} left. "
-            "Give the function more EphemeralStorage, or name a folder with more room."
+            f"{where}: it needs {size + RESERVE_BYTES:,} bytes in GLUON_CACHE_DIR={cache.folder}, which has "
+            f"{cache.free_bytes(cache.folder):,} left. Give the function more EphemeralStorage, or name a folder with more room."
         )
 
 

@@ -6,7 +6,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gluon_lambda.archive_store.cache import TREES, Cache, Lease, add_tree, discard, lease
 from gluon_lambda.archive_store.digests import bytes_digest, file_digest, folder_digest
@@ -14,6 +14,9 @@ from gluon_lambda.archive_store.members import Limits, check_count, check_mode, 
 from gluon_lambda.archive_store.tar_archive import unpack_tar
 from gluon_lambda.archive_store.zip_directory import ZipMember, member_buffer, member_chunks, read_directory
 from gluon_lambda.errors import ArchiveCorrupt, ArchiveRejected, ConfigurationError
+
+if TYPE_CHECKING:
+    from gluon_lambda.archive_store.fetching import Fetched
 
 # Not part of a model: version control, editors' and Python's own folders.
 LEFT_OUT = "__pycache__"
@@ -57,12 +60,14 @@ class ZipContents:
     """A zip, read in place; it is unpacked only for those who ask for its folder."""
 
     def __init__(
-        self, path: str, *, where: str, cache: Cache, limits: Limits, digest: str = "", fetched: Lease | None = None
+        self, path: str, *, where: str, cache: Cache, limits: Limits, digest: str = "", fetched: Fetched | None = None
     ) -> None:
         self._where = where
         self._cache = cache
         self._digest = digest
-        self._leases = [fetched] if fetched else []
+        # What S3 calls its state names a fetched archive as well as its digest would, and costs no reading.
+        self._name = fetched.name if fetched else ""
+        self._leases = [fetched.lease] if fetched else []
         self._tree = ""
         self._view = map_file(path, where=where)
         directory = read_directory(self._view, where=where, limits=limits)
@@ -88,14 +93,15 @@ class ZipContents:
     def folder(self) -> str:
         """The unpacked tree in the cache."""
         if not self._tree:
-            tree = lease(self._cache, TREES, self.digest()) or self._add_tree()
+            self._name = self._name or self.digest()
+            tree = lease(self._cache, TREES, self._name) or self._add_tree()
             self._leases.append(tree)
             self._tree = tree.path
         return self._tree
 
     def _add_tree(self) -> Lease:
         size = sum(member.size for member in self._members.values())
-        return add_tree(self._cache, self.digest(), size, self._unpack, where=self._where)
+        return add_tree(self._cache, self._name, size, self._unpack, where=self._where)
 
     def _unpack(self, target: str) -> None:
         for name, member in self._members.items():

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gluon_lambda.archive_store.location import Location, child_location
 from gluon_lambda.archive_store.manifest import MANIFEST_0_4, MANIFEST_1_X
-from gluon_lambda.archive_store.s3 import ClientFactory, S3Client, make_s3_client, s3_errors
+from gluon_lambda.archive_store.s3 import ClientFactory, S3Client, make_full_client
 from gluon_lambda.errors import ArchiveNotFound, ConfigurationError
 
 # In the order in which one is taken where several of one name are there; a folder comes last, since archives are often
@@ -41,7 +41,7 @@ class ArchiveStore(Protocol):
         ...
 
 
-def open_store(location: Location, *, make_client: ClientFactory = make_s3_client) -> ArchiveStore:
+def open_store(location: Location, *, make_client: ClientFactory = make_full_client) -> ArchiveStore:
     """The store at ``location``; it is not asked yet.
 
     Raises:
@@ -116,6 +116,8 @@ class S3Store:
 
     def _keys(self, start: str) -> list[str]:
         """The keys that start so, without the store's prefix. S3 gives a thousand at a time."""
+        from gluon_lambda.archive_store.s3_errors import s3_errors  # lazy: a folder does not need it
+
         keys: list[str] = []
         request = {"Bucket": self._location.bucket, "Prefix": self._location.path + start, "Delimiter": "/"}
         if self._client is None:

@@ -1,0 +1,230 @@
+"""Bring an S3 object into a file: in parts, over several connections, all of them of one state of the object.
+
+Every part is asked for with If-Match, so that parts of an object that is replaced meanwhile are never mixed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gluon_lambda.archive_store.background import Background
+from gluon_lambda.archive_store.digests import new_sha256
+from gluon_lambda.archive_store.s3_errors import EMPTY, NOT_MODIFIED, answered_error, error_code, unanswered_error
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError
+
+    from gluon_lambda.archive_store.location import Location
+    from gluon_lambda.archive_store.s3 import S3Client
+
+# Amazon S3 User Guide, "Performance guidelines": parts of 8 or 16 MB, one connection for each 85 to 90 MB/s.
+PART_BYTES = 8 << 20
+CONNECTIONS = 8
+# Fits the processor's cache, so that copying on from it is nearly free.
+BUFFER_BYTES = 1 << 20
+# How often a part is asked for whose body breaks off.
+ATTEMPTS = 3
+
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class Opening(NamedTuple):
+    """An object's first part, on its way, and what S3 said with it.
+
+    Attributes:
+        request: What all its parts are asked for with; pins the state.
+        etag: That state's name.
+        size: Bytes of the whole object.
+        answer: Of the first part, whose body has not been read.
+    """
+
+    request: Mapping[str, Any]
+    etag: str
+    size: int
+    answer: Mapping[str, Any]
+
+
+def open_object(location: Location, client: S3Client, **unless: str) -> Opening:
+    """Ask for an object's first part, or for all of it where it is empty: S3 has no range of nothing.
+
+    Args:
+        location: The object.
+        client: S3's.
+        unless: GetObject's IfNoneMatch, where there is a state that need not be sent.
+
+    Raises:
+        ClientError: S3 answered with an error.
+        BotoCoreError: It did not answer.
+    """
+    pinned = {"VersionId": location.version_id} if location.version_id else {}
+    request = {"Bucket": location.bucket, "Key": location.path, **pinned}
+    try:
+        answer = client.get_object(**request, **unless, Range=f"bytes=0-{PART_BYTES - 1}")
+    except answered_error() as error:
+        if error_code(error) not in EMPTY:
+            raise
+        answer = client.get_object(**request, **unless)
+    tag = str(answer.get("ETag") or "")
+    return Opening({**request, "IfMatch": tag} if tag else request, tag, size_of(answer), answer)
+
+
+def open_changed(location: Location, client: S3Client, etag: str) -> Opening | None:
+    """The same, unless the object still has the ``etag``: None then."""
+    try:
+        return open_object(location, client, IfNoneMatch=etag)
+    except answered_error() as error:
+        if error_code(error) not in NOT_MODIFIED:
+            raise
+        return None
+
+
+def size_of(answer: Mapping[str, Any]) -> int:
+    """Bytes of the whole object of which an answer brings a part or all."""
+    match = CONTENT_RANGE.fullmatch(str(answer.get("ContentRange", "")))
+    return int(match[3]) if match else int(answer["ContentLength"])
+
+
+class Part:
+    """A part of an object, on its way.
+
+    Attributes:
+        position: Where the next byte goes.
+        end: The byte after its last.
+        answer: What brings it; None where it has to be asked for.
+        is_settled: Set when all of it has been written, or the transfer is given up.
+    """
+
+    def __init__(self, start: int, end: int, answer: Mapping[str, Any] | None = None) -> None:
+        self.position = start
+        self.end = end
+        self.answer = answer
+        self.is_settled = threading.Event()
+
+
+class Transfer:
+    """An object's way into a file."""
+
+    def __init__(self, client: S3Client, opening: Opening, sink: int) -> None:
+        """Ready to go.
+
+        Args:
+            client: S3's.
+            opening: The object's first part.
+            sink: The open file.
+        """
+        self._client = client
+        self._opening = opening
+        self._sink = sink
+        first = int(opening.answer["ContentLength"])
+        starts = range(first, opening.size, PART_BYTES)
+        others = [Part(start, min(opening.size, start + PART_BYTES)) for start in starts]
+        self._parts = [Part(0, first, opening.answer), *others]
+        self._taken = 0
+        self._taking = threading.Lock()
+        self._is_given_up = False
+
+    def run(self, *, with_digest: bool) -> str:
+        """Receive everything.
+
+        Returns:
+            The SHA-256 as hex digits, taken on the way; ``""`` where it is not asked for.
+
+        Raises:
+            ClientError: S3 answered with an error: ``PreconditionFailed`` where the object was replaced meanwhile.
+            BotoCoreError: It did not answer, or did not send all of it.
+        """
+        count = min(CONNECTIONS, len(self._parts))
+        workers = [Background(self._receive_parts, name=f"s3-part-{number}") for number in range(count)]
+        digest = self._hash() if with_digest else ""
+        for worker in workers:  # all of them: nothing may write to the file once it is given back
+            worker.wait()
+        for worker in workers:
+            worker.result()
+        return digest
+
+    def _receive_parts(self) -> None:
+        """Receive one part after the other, as long as there are any."""
+        buffer = bytearray(BUFFER_BYTES)
+        is_done = False
+        try:
+            while (part := self._take()) is not None:
+                self._receive(part, buffer)
+                part.is_settled.set()
+            is_done = True
+        finally:
+            if not is_done:
+                self._give_up()
+
+    def _take(self) -> Part | None:
+        """The next part that nobody has begun."""
+        with self._taking:
+            self._taken += 1
+            is_left = self._taken <= len(self._parts) and not self._is_given_up
+            return self._parts[self._taken - 1] if is_left else None
+
+    def _give_up(self) -> None:
+        self._is_given_up = True
+        for part in self._parts:
+            part.is_settled.set()
+
+    def _receive(self, part: Part, buffer: bytearray) -> None:
+        """Receive one part; what breaks off is asked for again from where it broke off."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._copy(part, part.answer or self._ask(part), memoryview(buffer))
+                return
+            except unanswered_error():
+                part.answer = None
+                if attempt == ATTEMPTS:
+                    raise
+
+    def _ask(self, part: Part) -> Mapping[str, Any]:
+        """Ask for what is missing of a part."""
+        wanted = f"bytes {part.position}-{part.end - 1}/{self._opening.size}"
+        answer = self._client.get_object(**self._opening.request, Range=f"bytes={part.position}-{part.end - 1}")
+        sent = answer.get("ContentRange")
+        if sent is None and int(answer["ContentLength"]) == part.end == self._opening.size and len(self._parts) == 1:
+            part.position = 0  # a server that knows no ranges sends everything again
+        elif sent != wanted:
+            raise broken_off(f"asked for {wanted}, got {sent}")
+        return answer
+
+    def _copy(self, part: Part, answer: Mapping[str, Any], buffer: memoryview) -> None:
+        """Write an answer's body to its place."""
+        body = answer["Body"]
+        while part.position < part.end:
+            count = body.readinto(buffer[: part.end - part.position])
+            if not count:
+                raise broken_off(f"{part.end - part.position} bytes are missing")
+            write(self._sink, buffer[:count], part.position)
+            part.position += count
+
+    def _hash(self) -> str:
+        """The digest, taken part by part as they come."""
+        digest, buffer, position = new_sha256(), bytearray(BUFFER_BYTES), 0
+        for part in self._parts:
+            part.is_settled.wait()
+            while position < part.end and not self._is_given_up:
+                count = os.preadv(self._sink, [memoryview(buffer)[: part.end - position]], position)
+                digest.update(memoryview(buffer)[:count])
+                position += count
+        return digest.hexdigest()
+
+
+def write(sink: int, content: memoryview, position: int) -> None:
+    """Write all of ``content`` to its place in a file."""
+    while content:
+        written = os.pwrite(sink, content, position)
+        position, content = position + written, content[written:]
+
+
+def broken_off(reason: str) -> BotoCoreError:
+    """What botocore raises where a body is not whole."""
+    from botocore.exceptions import ResponseStreamingError  # lazy: seldom
+
+    error: BotoCoreError = ResponseStreamingError(error=reason)
+    return error
