@@ -1,7 +1,7 @@
-"""Measure the first answer and the warm ones: our handler, a straight-line floor and a naive handler, in one run.
+"""Measure the first answer and the warm ones of every handler, in one run, and say what is reached of what was promised.
 
-``python -m benchmarks.cold_start --cold 10 --warm 100 --out build/bench`` prints a table, and writes ``cold_start.json``
-and ``cold_start.svg``. ``docs/benchmarks.md`` says what is measured and how to read it.
+``python -m benchmarks.cold_start --cold 10 --warm 100 --out build/bench`` prints tables, and writes ``cold_start.json``,
+``cold_start.svg`` and ``cold_start.png``. ``docs/benchmarks.md`` says what is measured and how to read it.
 """
 
 from __future__ import annotations
@@ -9,21 +9,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmarks.agreement import Disagreement
-from benchmarks.contenders import ROOT, Contender, Places, all_contenders, compile_bytecode
+from benchmarks.bytecode import bytecode_of_the_image, compile_bytecode
+from benchmarks.contenders import ROOT, Contender, Places, all_contenders
+from benchmarks.fetch import BareFetch, FetchFailed
 from benchmarks.machine import cpu_time, foreign_share, machine_facts, versions_of
-from benchmarks.measure import Lambda, measure
-from benchmarks.report import table, to_result
+from benchmarks.measure import Lambda, Measured, Probe, measure
+from benchmarks.report import to_result
+from benchmarks.s3_server import serve
+from benchmarks.s3_terms import PAIRS
 from benchmarks.sandbox import SandboxFailed
-from benchmarks.workload import Workload, prepare_workload
+from benchmarks.tables import table
+from benchmarks.targets import targets_of
+from benchmarks.workload import MissingArchive, Workload, prepare_workload, require_examples
 
-DEFAULT_CONTENDERS = ("ours", "floor", "floor-2", "naive")
-CONTENDERS_HELP = "of ours, floor, floor-2, naive, naive-2 (all but the last)"
+BUCKET = "benchmark"
+# By choice only: what it would tell is what the floor with two threads tells, too.
+NOT_BY_DEFAULT = ("naive-2",)
+CONTENDERS_HELP = "handlers to measure (all but naive-2; a wrong name shows which there are)"
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -35,7 +46,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter of ours and floor")
     parser.add_argument("--naive-python", type=Path, help="the naive handler's (default: OUT/naive/bin/python)")
     parser.add_argument("--library-path", default=default_library_path(), help="folder of libgomp and libquadmath")
-    parser.add_argument("--contenders", nargs="+", default=DEFAULT_CONTENDERS, metavar="NAME", help=CONTENDERS_HELP)
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help=CONTENDERS_HELP)
     parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     return parser.parse_args(arguments)
 
@@ -55,12 +66,6 @@ def default_library_path() -> str:
     return os.pathsep.join(os.path.abspath(folder) for folder in folders.split(os.pathsep) if folder)
 
 
-def places_of(options: argparse.Namespace, workload: Workload) -> Places:
-    """Where the contenders find what they need; folders made absolute, since each runs in its own."""
-    cache = options.out.resolve() / "cache"
-    return Places(absolute(options.python), naive_python_of(options), workload.net, workload.archive, cache)
-
-
 def naive_python_of(options: argparse.Namespace) -> Path:
     """The naive handler's interpreter."""
     return absolute(options.naive_python or options.out / "naive" / "bin" / "python")
@@ -71,17 +76,18 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def choose(names: Sequence[str], places: Places) -> list[Contender]:
+def choose(names: Sequence[str] | None, places: Places) -> list[Contender]:
     """The contenders of these names.
 
     Raises:
         SystemExit: There is none of one name.
     """
     known = all_contenders(places)
-    unknown = [name for name in names if name not in known]
+    chosen = names or [name for name in known if name not in NOT_BY_DEFAULT]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
         raise SystemExit(f"no contender {', '.join(unknown)}; there are {', '.join(known)}")
-    return [known[name] for name in names]
+    return [known[name] for name in chosen]
 
 
 def facts_of(options: argparse.Namespace, field: Sequence[Contender], *, foreign: float) -> dict[str, Any]:
@@ -94,39 +100,91 @@ def facts_of(options: argparse.Namespace, field: Sequence[Contender], *, foreign
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Prepare, measure and sum up."""
+    """Prepare, measure and sum up.
+
+    Raises:
+        Disagreement: The contenders answer differently.
+        FetchFailed: The file server does not give an archive.
+        MissingArchive: An example archive has not been built.
+        SandboxFailed: A contender does not answer.
+    """
     naive_python = naive_python_of(options)
     if not naive_python.is_file():
         raise SystemExit(f"no naive environment at {naive_python}: `make bench` makes it (benchmarks/setup_naive.sh)")
-    out = options.out.resolve()
-    workload = prepare_workload(out / "workload", python=naive_python, library_path=options.library_path)
-    field = choose(options.contenders, places_of(options, workload))
+    workload = prepare_workload(
+        options.out.resolve() / "workload", python=naive_python, library_path=options.library_path
+    )
+    require_examples(workload)
+    before = cpu_time()
+    with file_server(options.out.resolve() / "s3", workload) as endpoint:
+        field = choose(options.contenders, places_of(options, workload, endpoint))
+        measured = measure_field(options, field, workload, endpoint)
+    # The file server has ended: its work counts as the benchmark's own.
+    return to_result(measured, field, facts_of(options, field, foreign=foreign_share(before, cpu_time())))
+
+
+def measure_field(
+    options: argparse.Namespace, field: Sequence[Contender], workload: Workload, endpoint: str
+) -> Measured:
+    """Measure the contenders, and what it takes to fetch those archives that any of them has on S3."""
     for contender in field:
         compile_bytecode(contender)
-    logs = out / "logs"
+    logs = options.out.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    setting = Lambda(workload.event, options.library_path, logs)
-    before = cpu_time()
-    measured = measure(setting, field, cold=options.cold, warm=options.warm, say=print)
-    return to_result(measured, facts_of(options, field, foreign=foreign_share(before, cpu_time())))
+    names = {contender.name for contender in field}
+    with ExitStack() as stack:
+        probes: dict[str, Probe] = {}
+        for model, (on_s3, _) in PAIRS.items():
+            if on_s3 in names:
+                fetch = stack.enter_context(BareFetch(endpoint, f"/{BUCKET}/{workload.archives[model].name}"))
+                probes[model] = fetch.milliseconds
+        setting = Lambda(workload.events, options.library_path, logs)
+        return measure(setting, field, probes, cold=options.cold, warm=options.warm, say=print)
+
+
+@contextmanager
+def file_server(folder: Path, workload: Workload) -> Iterator[str]:
+    """The archives on a file server of S3's shape; yields its URL."""
+    bucket = folder / BUCKET
+    bucket.mkdir(parents=True, exist_ok=True)
+    for archive in workload.archives.values():
+        (bucket / archive.name).unlink(missing_ok=True)
+        (bucket / archive.name).symlink_to(archive)
+    with serve(folder) as endpoint:
+        yield endpoint
+
+
+def places_of(options: argparse.Namespace, workload: Workload, endpoint: str) -> Places:
+    """Where the contenders find what they need; folders made absolute, since each runs in its own."""
+    python = absolute(options.python)
+    bytecode = bytecode_of_the_image(python, options.out.resolve() / "bytecode")
+    return Places(python, naive_python_of(options), workload.net, workload.archives, bytecode, endpoint, BUCKET)
 
 
 def write_result(result: dict[str, Any], out: Path, *, plot: bool) -> None:
-    """Write JSON and picture into ``out``."""
-    (out / "cold_start.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    """Write JSON and pictures into ``out``."""
+    rows = [{**row._asdict(), "reached": row.reached} for row in targets_of(result)]
+    text = json.dumps({**result, "targets": rows}, indent=1)
+    (out / "cold_start.json").write_text(text + "\n", encoding="utf-8")
     if plot:
         # Only here: matplotlib is the benchmark's own requirement, and --no-plot does without it.
         from benchmarks.plot import draw
 
-        draw(result, out / "cold_start.svg")
+        draw(result, [out / "cold_start.svg", out / "cold_start.png"])
+
+
+def end(_signal: int, _frame: FrameType | None) -> None:
+    """Leave by the ordinary way, on which all processes that were started are ended."""
+    raise SystemExit("ended from outside; nothing is left running")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the benchmark; 1 where a contender fails or answers differently."""
     options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, end)
     try:
         result = run(options)
-    except (Disagreement, SandboxFailed) as error:
+    except (Disagreement, FetchFailed, MissingArchive, SandboxFailed) as error:
         print(error, file=sys.stderr)
         return 1
     print(table(result))

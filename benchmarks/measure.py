@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -18,6 +18,9 @@ T = TypeVar("T")
 PAUSE_S = 0.02
 # Uncounted invocations of each warm process before the first that counts.
 SETTLING = 5
+
+# A measurement that is no handler's: taken once a round, in milliseconds.
+Probe = Callable[[], float]
 
 
 class Series(NamedTuple):
@@ -34,16 +37,28 @@ class Series(NamedTuple):
     warm_peak_kib: int
 
 
+class Measured(NamedTuple):
+    """One run.
+
+    Attributes:
+        series: By contender.
+        probes: By name, one value a cold round.
+    """
+
+    series: dict[str, Series]
+    probes: dict[str, list[float]]
+
+
 class Lambda(NamedTuple):
     """What all processes are started with.
 
     Attributes:
-        event: The event as JSON.
+        events: The event of each workload, as JSON.
         library_path: ``LD_LIBRARY_PATH``.
         logs: A folder for what the processes write.
     """
 
-    event: bytes
+    events: Mapping[str, bytes]
     library_path: str
     logs: Path
 
@@ -59,8 +74,10 @@ def turns(field: Sequence[T], rounds: int) -> Iterator[list[T]]:
         yield [*field[shift:], *field[:shift]]
 
 
-def measure_cold(setting: Lambda, field: Sequence[Contender], *, rounds: int) -> dict[str, list[ColdStart]]:
-    """Start every contender once a round, each in a fresh process.
+def measure_cold(
+    setting: Lambda, field: Sequence[Contender], probes: Mapping[str, Probe], *, rounds: int
+) -> tuple[dict[str, list[ColdStart]], dict[str, list[float]]]:
+    """Start every contender once a round, each in a fresh process, and take every probe once.
 
     One uncounted start of each comes first: it brings files into the page cache and shows that the answers agree.
 
@@ -68,20 +85,33 @@ def measure_cold(setting: Lambda, field: Sequence[Contender], *, rounds: int) ->
         Disagreement: The contenders answer differently.
         SandboxFailed: One does not answer.
     """
-    require_agreement({contender.name: start_once(setting, contender).answer for contender in field})
+    require_workload_agreement(field, {contender.name: start_once(setting, contender).answer for contender in field})
     starts: dict[str, list[ColdStart]] = {contender.name: [] for contender in field}
+    probed: dict[str, list[float]] = {name: [] for name in probes}
     for order in turns(field, rounds):
         for contender in order:
             starts[contender.name].append(start_once(setting, contender))
             time.sleep(PAUSE_S)
-        require_agreement({name: done[-1].answer for name, done in starts.items()})
-    return starts
+        for name, probe in probes.items():
+            probed[name].append(probe())
+        require_workload_agreement(field, {name: done[-1].answer for name, done in starts.items()})
+    return starts, probed
+
+
+def require_workload_agreement(field: Sequence[Contender], answers: Mapping[str, bytes]) -> None:
+    """Compare the answers of those that were asked the same.
+
+    Raises:
+        Disagreement: Two differ.
+    """
+    for workload in dict.fromkeys(contender.workload for contender in field):
+        require_agreement({each.name: answers[each.name] for each in field if each.workload == workload})
 
 
 def start_once(setting: Lambda, contender: Contender) -> ColdStart:
     """One cold start, and the end of its process."""
     with setting.start(contender) as sandbox:
-        return sandbox.first_answer(setting.event)
+        return sandbox.first_answer(setting.events[contender.workload])
 
 
 def measure_warm(setting: Lambda, field: Sequence[Contender], *, rounds: int) -> dict[str, tuple[list[float], int]]:
@@ -96,9 +126,9 @@ def measure_warm(setting: Lambda, field: Sequence[Contender], *, rounds: int) ->
     """
     with ExitStack() as stack:
         sandboxes = {contender.name: stack.enter_context(setting.start(contender)) for contender in field}
-        for sandbox in sandboxes.values():
-            settle(sandbox, setting.event)
-        durations = take_turns(sandboxes, setting.event, rounds=rounds)
+        for contender in field:
+            settle(sandboxes[contender.name], setting.events[contender.workload])
+        durations = take_turns(setting, field, sandboxes, rounds=rounds)
         return {name: (durations[name], sandbox.peak_kib()) for name, sandbox in sandboxes.items()}
 
 
@@ -109,25 +139,34 @@ def settle(sandbox: Sandbox, event: bytes) -> None:
         sandbox.invoke(event)
 
 
-def take_turns(sandboxes: dict[str, Sandbox], event: bytes, *, rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    setting: Lambda, field: Sequence[Contender], sandboxes: Mapping[str, Sandbox], *, rounds: int
+) -> dict[str, list[float]]:
     """Invoke every sandbox once a round; durations in ms."""
     durations: dict[str, list[float]] = {name: [] for name in sandboxes}
-    for order in turns(list(sandboxes), rounds):
+    for order in turns(field, rounds):
         answers: dict[str, bytes] = {}
-        for name in order:
-            duration, answers[name] = sandboxes[name].invoke(event)
+        for contender in order:
+            name = contender.name
+            duration, answers[name] = sandboxes[name].invoke(setting.events[contender.workload])
             durations[name].append(duration)
             time.sleep(PAUSE_S)
-        require_agreement(answers)
+        require_workload_agreement(field, answers)
     return durations
 
 
 def measure(
-    setting: Lambda, field: Sequence[Contender], *, cold: int, warm: int, say: Callable[[str], None]
-) -> dict[str, Series]:
+    setting: Lambda,
+    field: Sequence[Contender],
+    probes: Mapping[str, Probe],
+    *,
+    cold: int,
+    warm: int,
+    say: Callable[[str], None],
+) -> Measured:
     """Measure everyone, cold and then warm; ``say`` is told what is going on."""
     say(f"cold: {cold} rounds of {len(field)} process starts")
-    starts = measure_cold(setting, field, rounds=cold)
+    starts, probed = measure_cold(setting, field, probes, rounds=cold)
     say(f"warm: {warm} rounds of {len(field)} invocations")
     invocations = measure_warm(setting, field, rounds=warm)
-    return {name: Series(starts[name], *invocations[name]) for name in starts}
+    return Measured({name: Series(starts[name], *invocations[name]) for name in starts}, probed)

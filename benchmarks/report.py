@@ -1,41 +1,37 @@
-"""From the measured series to what is read: one result as JSON, and its table."""
+"""From the measured series to one result as JSON holds it."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks.figures import Ratio, Summary, median_phases, median_ratio, summarize
-from benchmarks.measure import Series
+from benchmarks.contenders import ALEXNET, CHAR_CNN, MOBILENET, Contender
+from benchmarks.figures import Ratio, median_ratio, summarize
+from benchmarks.measure import Measured, Series
+from benchmarks.s3_terms import s3_result
+from benchmarks.sandbox import ColdStart
+from benchmarks.timeline import MAIN, Span, critical_path, durations, median_spans
 
-# Against whom the others are compared, where they take part.
-YARDSTICKS = ("naive", "floor")
-SCHEMA = 1
+SCHEMA = 2
 # More of the CPU time than this in other hands, and the figures say little.
 BUSY = 0.05
 
-
-class Quantity(NamedTuple):
-    """One thing that is measured.
-
-    Attributes:
-        key: In the JSON.
-        title: In the table.
-        digits: Behind the decimal point in the table.
-    """
-
-    key: str
-    title: str
-    digits: int
+# Against whom the others of a workload are compared, where they take part.
+YARDSTICKS = {
+    MOBILENET: ("naive", "floor"),
+    CHAR_CNN: ("char_cnn-stock", "char_cnn-stock-1.23"),
+    ALEXNET: ("alexnet-stock", "alexnet-stock-1.23"),
+}
 
 
-QUANTITIES = (
-    Quantity("cold_ms", "cold start to first answer, ms", 0),
-    Quantity("init_ms", "of it INIT (process start to first poll), ms", 0),
-    Quantity("warm_ms", "warm invocation, ms", 2),
-    Quantity("peak_mib", "peak memory (VmHWM) after first answer, MiB", 1),
-)
+def busy_warning(share: float) -> str:
+    """What to think of figures from a machine that had other work; empty where it had none."""
+    if share <= BUSY:
+        return ""
+    return (
+        f"NOT TO BE RELIED ON: {share:.0%} of this machine's CPU time went to other work. Run it again when idle.\n\n"
+    )
 
 
 def values_of(series: Series) -> dict[str, list[float]]:
@@ -48,83 +44,56 @@ def values_of(series: Series) -> dict[str, list[float]]:
     }
 
 
-def contender_result(name: str, measured: Mapping[str, Series]) -> dict[str, Any]:
-    """One contender's part of the JSON: its values, summaries, ratios and phases."""
-    result: dict[str, Any] = {}
-    for key, values in values_of(measured[name]).items():
-        result[key] = {
-            **summarize(values)._asdict(),
-            "values": [round(value, 3) for value in values],
-            "ratios": {to: ratio._asdict() for to, ratio in ratios_of(key, values, measured)},
-        }
-    result["warm_peak_mib"] = measured[name].warm_peak_kib / 1024
-    result["phases_ms"] = cold_phases(measured[name])
+def contender_result(contender: Contender, measured: Mapping[str, Series]) -> dict[str, Any]:
+    """One contender's part of the JSON: its values, summaries, ratios and timeline."""
+    series = measured[contender.name]
+    result: dict[str, Any] = {"workload": contender.workload}
+    yardsticks = [name for name in YARDSTICKS[contender.workload] if name in measured]
+    for key, values in values_of(series).items():
+        ratios = {to: ratio._asdict() for to, ratio in ratios_of(key, values, measured, yardsticks)}
+        result[key] = {**distribution(values), "ratios": ratios}
+    result["warm_peak_mib"] = series.warm_peak_kib / 1024
+    path, threads = cold_timeline(series.cold)
+    result["phases_ms"] = {phase: round(duration, 3) for phase, duration in durations(path).items()}
+    result["timeline"] = [rounded(span) for span in (*path, *threads)]
     return result
 
 
-def ratios_of(key: str, values: Sequence[float], measured: Mapping[str, Series]) -> Iterator[tuple[str, Ratio]]:
+def distribution(values: Sequence[float]) -> dict[str, Any]:
+    """Median, mean and 99th percentile, and every value."""
+    return {**summarize(values)._asdict(), "values": [round(value, 3) for value in values]}
+
+
+def ratios_of(
+    key: str, values: Sequence[float], measured: Mapping[str, Series], yardsticks: Sequence[str]
+) -> Iterator[tuple[str, Ratio]]:
     """One quantity compared with each yardstick's."""
-    for to in YARDSTICKS:
-        if to in measured:
-            yield to, median_ratio(values, values_of(measured[to])[key])
+    for to in yardsticks:
+        yield to, median_ratio(values, values_of(measured[to])[key])
 
 
-def cold_phases(series: Series) -> dict[str, float]:
-    """Where the median cold start goes, in ms: what the handler reported, around it what only the driver can see.
-
-    ``python and runtime`` is INIT without the reported phases: the interpreter, awslambdaric and what no one reported.
-    Where phases overlap their sum exceeds INIT; then nothing is left for it.
-    """
-    reported = median_phases([start.phases for start in series.cold])
-    init = statistics.median(start.init_ms for start in series.cold)
-    first = statistics.median(start.total_ms - start.init_ms for start in series.cold)
-    return {"python and runtime": max(0.0, init - sum(reported.values())), **reported, "first invocation": first}
+def cold_timeline(starts: Sequence[ColdStart]) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Where the median cold start goes: the critical path, and what other threads do beside it."""
+    spans = median_spans([start.spans for start in starts])
+    init = statistics.median(start.init_ms for start in starts)
+    total = statistics.median(start.total_ms for start in starts)
+    path = critical_path(spans, init_ms=init, total_ms=max(init, total))
+    return path, tuple(span for span in spans if span.thread != MAIN)
 
 
-def to_result(measured: Mapping[str, Series], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole result as JSON holds it; ``facts`` are machine, versions and settings."""
-    return {"schema": SCHEMA, **facts, "contenders": {name: contender_result(name, measured) for name in measured}}
+def rounded(span: Span) -> dict[str, Any]:
+    """A phase as the JSON has it."""
+    return span._replace(start_ms=round(span.start_ms, 3), end_ms=round(span.end_ms, 3))._asdict()
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """The result as text: for each quantity one block, one line a contender."""
-    blocks = [heading(result)]
-    blocks += ["\n".join(block_lines(quantity, result["contenders"])) for quantity in QUANTITIES]
-    return "\n\n".join(blocks)
-
-
-def heading(result: Mapping[str, Any]) -> str:
-    """What was measured, and where."""
-    machine, settings = result["machine"], result["settings"]
-    return busy_warning(machine["cpu_share_of_other_work"]) + (
-        f"mobilenet1.0 (seeded weights), 38 kB JPEG, HTTP API event, through awslambdaric; bytecode compiled for all\n"
-        f"{machine['processor']}, {machine['cpus']} CPUs; cold {settings['cold']} rounds, warm {settings['warm']} rounds\n"
-        f"ratios: median over median, in brackets where it lies with 95 %"
-    )
-
-
-def busy_warning(share: float) -> str:
-    """What to think of figures from a machine that had other work; empty where it had none."""
-    if share <= BUSY:
-        return ""
-    return (
-        f"NOT TO BE RELIED ON: {share:.0%} of this machine's CPU time went to other work. Run it again when idle.\n\n"
-    )
-
-
-def block_lines(quantity: Quantity, contenders: Mapping[str, Any]) -> Iterator[str]:
-    """One quantity's lines."""
-    yardsticks = [name for name in YARDSTICKS if name in contenders]
-    columns = "".join(f"{'/ ' + name:>20}" for name in yardsticks)
-    yield f"{quantity.title:<46}{'median':>9}{'mean':>9}{'p99':>9}{columns}"
-    for name, result in contenders.items():
-        entry = result[quantity.key]
-        summary = Summary(entry["median"], entry["mean"], entry["p99"])
-        numbers = "".join(f"{value:>9.{quantity.digits}f}" for value in summary)
-        ratios = "".join(f"{ratio_text(Ratio(**entry['ratios'][to])):>20}" for to in yardsticks)
-        yield f"  {name:<44}{numbers}{ratios}"
-
-
-def ratio_text(ratio: Ratio) -> str:
-    """A ratio and its interval."""
-    return f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
+def to_result(measured: Measured, field: Sequence[Contender], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole result as JSON holds it; ``facts`` are machine, versions, settings and what was measured beside."""
+    contenders = {each.name: contender_result(each, measured.series) for each in field}
+    fetches = {name: distribution(values) for name, values in measured.probes.items()}
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "contenders": contenders,
+        "fetch_ms": fetches,
+        "s3": s3_result(measured),
+    }

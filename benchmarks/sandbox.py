@@ -5,22 +5,45 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from benchmarks.contenders import MEMORY_MB, Contender
 from benchmarks.runtime_api import NEXT, Call, Delivery, RuntimeApi
+from benchmarks.timeline import Span, read_spans
 
 # How long one answer may take: far above anything measured, so that only a hang reaches it.
 PATIENCE_S = 60.0
 
 
 class SandboxFailed(Exception):
-    """Raised when a contender does not answer; carries what it wrote and what it reported."""
+    """Raised when a contender does not answer; carries what it wrote and what it reported.
+
+    Attributes:
+        reported: The error as the runtime reported it; empty where it reported none.
+        in_init: Whether it was INIT's.
+    """
+
+    def __init__(self, message: str, call: Call | None = None) -> None:
+        """Explain with ``message``; ``call`` is the unexpected one."""
+        super().__init__(message)
+        self.reported = reported_error(call.body) if call else {}
+        self.in_init = call is not None and call.path.endswith("/init/error")
+
+
+def reported_error(body: bytes) -> dict[str, Any]:
+    """The JSON object that a runtime posts about an error, or an empty one."""
+    try:
+        error = json.loads(body)
+    except ValueError:
+        return {}
+    return error if isinstance(error, dict) else {}
 
 
 class ColdStart(NamedTuple):
@@ -29,14 +52,14 @@ class ColdStart(NamedTuple):
     Attributes:
         total_ms: Process start to the first answer.
         init_ms: Process start to the runtime's first ``next``: Lambda's INIT.
-        phases: What the handler reported of its INIT: name and milliseconds.
+        spans: What the handler reported of its INIT.
         peak_kib: Peak resident memory (VmHWM) after the first answer.
         answer: The first answer, as posted.
     """
 
     total_ms: float
     init_ms: float
-    phases: dict[str, float]
+    spans: tuple[Span, ...]
     peak_kib: int
     answer: bytes
 
@@ -53,7 +76,7 @@ class Warm(NamedTuple):
     answer: bytes
 
 
-def lambda_environ(contender: Contender, *, address: str, library_path: str) -> dict[str, str]:
+def lambda_environ(contender: Contender, *, address: str, library_path: str, scratch: str) -> dict[str, str]:
     """The environment that Lambda would give, and nothing of this machine's but PATH and the library folder.
 
     Source: AWS, "Using Lambda environment variables", defined runtime variables.
@@ -74,21 +97,19 @@ def lambda_environ(contender: Contender, *, address: str, library_path: str) -> 
         "TZ": ":UTC",
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "LD_LIBRARY_PATH": library_path,
+        # As a new sandbox's /tmp: nothing is in it yet.
+        "GLUON_CACHE_DIR": scratch,
     }
     return fixed | dict(contender.environ)
 
 
-def reported_phases(log: Iterable[str]) -> dict[str, float]:
-    """The INIT phases in a handler's log: the numbers under ``init`` of its first JSON line that has it."""
-    for line in log:
-        init = init_record(line)
-        if init:
-            return {name: float(value) for name, value in init.items() if isinstance(value, (int, float))}
-    return {}
+def reported_init(log: Iterable[str]) -> dict[str, Any]:
+    """The first JSON line of a handler's log that has an ``init``; empty where there is none."""
+    return next((record for line in log if (record := init_record(line))), {})
 
 
-def init_record(line: str) -> dict[str, object]:
-    """The ``init`` object of one line, empty where there is none."""
+def init_record(line: str) -> dict[str, Any]:
+    """The record of one line, empty where it is none or has no ``init``."""
     if not line.startswith("{"):
         return {}
     try:
@@ -96,7 +117,7 @@ def init_record(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     init = record.get("init")
-    return init if isinstance(init, dict) else {}
+    return record if isinstance(init, dict) and init else {}
 
 
 def peak_memory_kib(status: str) -> int:
@@ -118,8 +139,9 @@ class Sandbox:
         """
         self._name, self._log, self._count = contender.name, log, 0
         self._api = RuntimeApi()
-        environ = lambda_environ(contender, address=self._api.address, library_path=library_path)
-        command = [str(contender.python), "-m", "awslambdaric", contender.handler]
+        self._scratch = tempfile.mkdtemp(prefix="scratch-", dir=log.parent)
+        environ = lambda_environ(contender, address=self._api.address, library_path=library_path, scratch=self._scratch)
+        command = [str(contender.python), *contender.options, "-m", "awslambdaric", contender.handler]
         with log.open("wb") as sink:
             self._started_at = time.monotonic()
             self._process = subprocess.Popen(
@@ -145,11 +167,11 @@ class Sandbox:
         answered = self._expect("/response")
         # The runtime asks for more when it has done all that belongs to the first answer.
         self._expect(NEXT)
-        log = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        init_ms = 1000 * (asked.at - self._started_at)
         return ColdStart(
             total_ms=1000 * (answered.at - self._started_at),
-            init_ms=1000 * (asked.at - self._started_at),
-            phases=reported_phases(log),
+            init_ms=init_ms,
+            spans=read_spans(reported_init(self.log_lines()), process_started=self._started_at, init_ms=init_ms),
             peak_kib=self.peak_kib(),
             answer=answered.body,
         )
@@ -170,11 +192,16 @@ class Sandbox:
         """The process's peak resident memory until now, in KiB."""
         return peak_memory_kib(Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii"))
 
+    def log_lines(self) -> list[str]:
+        """What the process has written until now."""
+        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+
     def stop(self) -> None:
-        """End the process and its Runtime API."""
+        """End the process and its Runtime API; what it left in its scratch folder goes with it."""
         self._process.kill()
         self._process.wait()
         self._api.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _deliver(self, event: bytes) -> None:
         """Give the event an id of Lambda's form and hand it over."""
@@ -185,9 +212,8 @@ class Sandbox:
         """The runtime's next call, which has to be the one that is expected."""
         call = self._next_call()
         if not call.path.endswith(suffix):
-            raise SandboxFailed(
-                f"{self._name} called {call.path}: {call.body.decode(errors='replace')}\n{self._tail()}"
-            )
+            body = call.body.decode(errors="replace")
+            raise SandboxFailed(f"{self._name} called {call.path}: {body}\n{self._tail()}", call)
         return call
 
     def _next_call(self) -> Call:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.agreement import Disagreement, Likely, read_prediction, require_agreement
+from benchmarks.agreement import Disagreement, read_prediction, require_agreement
 
 PREDICTION = [{"class": "seven", "probability": 0.75}, {"class": "one", "probability": 0.25}]
 
@@ -24,10 +24,18 @@ def test_a_base64_body_is_read_as_a_plain_one() -> None:
     assert read_prediction("ours", coded) == read_prediction("ours", answer(PREDICTION))
 
 
+def test_any_form_of_prediction_is_compared_to_its_innermost_number() -> None:
+    inner = [[{"category": "Books", "probability": 0.5}], [1, 2.0]]
+    other = [[{"category": "Books", "probability": 0.5000001}], [1.0, 2]]
+    assert require_agreement({"ours": answer(inner), "stock": answer(other)}) == inner
+    with pytest.raises(Disagreement, match="ours and stock"):
+        require_agreement({"ours": answer(inner), "stock": answer([inner[0], [1, 2.1]])})
+
+
 def test_answers_that_differ_in_the_last_bits_agree() -> None:
     other = [{"class": "seven", "probability": 0.7500001}, {"class": "one", "probability": 0.2499999}]
     agreed = require_agreement({"ours": answer(PREDICTION), "naive": answer(other)})
-    assert agreed == [Likely("seven", 0.75), Likely("one", 0.25)]
+    assert agreed == PREDICTION
 
 
 @pytest.mark.parametrize(
@@ -38,8 +46,9 @@ def test_answers_that_differ_in_the_last_bits_agree() -> None:
         [{"class": "seven", "probability": 0.74}, {"class": "one", "probability": 0.26}],
         [{"class": "seven", "probability": float("nan")}, {"class": "one", "probability": 0.25}],
         [{"class": "nine", "probability": 0.75}, {"class": "one", "probability": 0.25}],
+        [{"class": "seven", "chance": 0.75}, {"class": "one", "chance": 0.25}],
     ],
-    ids=["another order", "fewer classes", "another probability", "not a number", "another class"],
+    ids=["another order", "fewer classes", "another probability", "not a number", "another class", "another key"],
 )
 def test_another_answer_stops_the_benchmark_and_both_are_named(other: list[dict[str, Any]]) -> None:
     answers = {"ours": answer(PREDICTION), "floor": answer(PREDICTION), "naive": answer(other)}
@@ -54,11 +63,12 @@ def test_another_answer_stops_the_benchmark_and_both_are_named(other: list[dict[
         b"null",
         b'{"errorType": "RuntimeError"}',
         answer([]),
+        answer({"class": "seven", "probability": 0.75}),
         answer([{"label": "seven"}]),
         answer(PREDICTION, status=500),
         json.dumps({"statusCode": 200, "body": json.dumps(PREDICTION)}).encode(),
     ],
-    ids=["nothing", "null", "an error", "no classes", "no class", "a bad status", "no envelope"],
+    ids=["nothing", "null", "an error", "no classes", "no list", "no number", "a bad status", "no envelope"],
 )
 def test_what_is_no_prediction_stops_the_benchmark_even_if_all_answer_so(posted: bytes) -> None:
     with pytest.raises(Disagreement, match="naive answered with no prediction"):

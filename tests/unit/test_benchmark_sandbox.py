@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import Contender
+from benchmarks.contenders import MOBILENET, Contender
 from benchmarks.machine import CpuTime, cpu_ticks, cpu_time, foreign_share
-from benchmarks.measure import Lambda, measure, turns
-from benchmarks.report import table, to_result
+from benchmarks.measure import Lambda, Measured, measure, turns
+from benchmarks.report import to_result
 from benchmarks.runtime_api import read_call
-from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_phases
+from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_init
+from benchmarks.tables import table
+from benchmarks.timeline import AFTER, BEFORE, durations
 
 MACHINE = {"processor": "x", "cpus": 2, "cpu_share_of_other_work": 0.01}
 HANDLER = """
@@ -48,7 +50,8 @@ def test_a_cold_start_counts_from_process_start_to_the_answer(tmp_path: Path) ->
         cold = sandbox.first_answer(b'{"sleep": 0.2}')
     assert cold.total_ms - cold.init_ms == pytest.approx(200, abs=100)
     assert cold.init_ms > 5
-    assert cold.phases == {"numpy": 12.5, "load": 3.0}
+    assert durations(cold.spans) == {"numpy": pytest.approx(12.5), "load": pytest.approx(3.0)}
+    assert cold.spans[-1].end_ms == cold.init_ms
     assert cold.peak_kib > 5000
 
 
@@ -75,11 +78,40 @@ def test_a_handler_that_fails_is_named_with_what_it_said(tmp_path: Path, source:
         sandbox.first_answer(b"{}")
 
 
+def test_each_process_finds_an_empty_cache_of_its_own_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    leaves = """
+import os
+folder = os.environ["GLUON_CACHE_DIR"]
+assert os.listdir(folder) == []
+open(os.path.join(folder, "archive"), "w").close()
+def lambda_handler(event, context): return folder
+"""
+    task = contender(tmp_path, leaves)
+    folders = set()
+    for _ in range(2):
+        with Sandbox(task, library_path="", log=tmp_path / "log") as sandbox:
+            folders.add(sandbox.first_answer(b"{}").answer)
+    assert len(folders) == 2
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == ["small"]
+
+
+def test_what_a_failing_init_reported_is_kept_with_the_failure(tmp_path: Path) -> None:
+    with start(tmp_path, "raise RuntimeError('no such net')") as sandbox, pytest.raises(SandboxFailed) as caught:
+        sandbox.first_answer(b"{}")
+    assert caught.value.in_init
+    assert (caught.value.reported["errorType"], caught.value.reported["errorMessage"]) == (
+        "RuntimeError",
+        "no such net",
+    )
+
+
 def test_handlers_see_lambdas_environment_and_not_this_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    environ = lambda_environ(contender(tmp_path, HANDLER), address="127.0.0.1:1", library_path="/lib")
+    environ = lambda_environ(
+        contender(tmp_path, HANDLER), address="127.0.0.1:1", library_path="/lib", scratch="/scratch"
+    )
     assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "3538"
     assert environ["GREETING"] == "hello"
     assert "OMP_NUM_THREADS" not in environ
@@ -90,7 +122,7 @@ def test_handlers_see_lambdas_environment_and_not_this_machines(
     ["init", "{", '{"init": 3}', '{"init": {}}', '{"initial": {"numpy": 1}}', '["init"]', "{}"],
 )
 def test_a_line_that_reports_no_phases_is_passed_over(line: str) -> None:
-    assert reported_phases([line, '{"init": {"load": 1.5}}']) == {"load": 1.5}
+    assert reported_init([line, '{"init": {"load": 1.5}}']) == {"init": {"load": 1.5}}
 
 
 def test_peak_memory_is_the_high_water_mark_and_not_the_size_of_the_moment() -> None:
@@ -112,17 +144,25 @@ def test_everyone_has_a_turn_each_round_and_everyone_begins_one() -> None:
 def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path) -> None:
     quick = contender(tmp_path, HANDLER.replace('event["sleep"]', "0.001"), name="floor")
     slow = contender(tmp_path, HANDLER.replace('event["sleep"]', "0.03"), name="naive")
-    measured = measure(Lambda(b"{}", "", tmp_path), [quick, slow], cold=2, warm=4, say=lambda _: None)
-    result = to_result(measured, {"machine": MACHINE, "settings": {"cold": 2, "warm": 4}})
+    measured = measure(
+        Lambda({MOBILENET: b"{}"}, "", tmp_path),
+        [quick, slow],
+        {"one": lambda: 7.0},
+        cold=2,
+        warm=4,
+        say=lambda _: None,
+    )
+    result = to_result(measured, [quick, slow], {"machine": MACHINE, "settings": {"cold": 2, "warm": 4}})
+    assert result["fetch_ms"]["one"]["values"] == [7.0, 7.0]
     warm = result["contenders"]["floor"]["warm_ms"]
     assert len(warm["values"]) == 4
     assert warm["ratios"]["naive"]["value"] < 0.7
     assert len(result["contenders"]["naive"]["cold_ms"]["values"]) == 2
     assert list(result["contenders"]["naive"]["phases_ms"]) == [
-        "python and runtime",
+        BEFORE,
         "numpy",
         "load",
-        "first invocation",
+        AFTER,
     ]
     assert "naive" in table(result)
     assert "NOT TO BE RELIED ON" not in table(result)
@@ -130,7 +170,7 @@ def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path)
 
 def test_figures_from_a_busy_machine_are_marked() -> None:
     facts = {"machine": MACHINE | {"cpu_share_of_other_work": 0.4}, "settings": {"cold": 1, "warm": 1}}
-    assert table(to_result({}, facts)).startswith("NOT TO BE RELIED ON: 40%")
+    assert table(to_result(Measured({}, {}), [], facts)).startswith("NOT TO BE RELIED ON: 40%")
 
 
 def test_waiting_for_disks_counts_as_idle_and_guests_count_once() -> None:
