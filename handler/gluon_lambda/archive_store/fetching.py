@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gluon_lambda.archive_store.background import Background
 from gluon_lambda.archive_store.cache import ARCHIVES, OBJECTS, Cache, Lease, add_file, lease
@@ -45,7 +45,12 @@ class Remembered(NamedTuple):
     fetched: Fetched
 
 
-Fetch = Background[Fetched]
+class Fetch(Protocol):
+    """An archive that is being fetched."""
+
+    def result(self) -> Fetched:
+        """Wait for it; raises what ``fetch`` would."""
+        ...
 
 
 def begin(location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client) -> Fetch:

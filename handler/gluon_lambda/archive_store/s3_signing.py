@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import datetime
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
@@ -75,10 +75,16 @@ class Signer(Protocol):
         ...
 
 
-def make_signer(credentials: Credentials, region: str) -> Signer:
-    """botocore's signer for S3."""
+def make_signer(credentials: Credentials, region: str, *, load: Callable[[], ModuleType] | None = None) -> Signer:
+    """botocore's signer for S3.
+
+    Args:
+        credentials: The function's.
+        region: The bucket's.
+        load: In place of ``load_signer_file``.
+    """
     try:
-        signer: Signer = load_signer_file().S3SigV4Auth(credentials, SERVICE, region)
+        signer: Signer = (load or load_signer_file)().S3SigV4Auth(credentials, SERVICE, region)
         signer.add_auth(Request("https://host/key?versionId=1", {"Host": "host"}))
     except (ImportError, AttributeError, TypeError):  # a botocore that is built differently
         from botocore.auth import S3SigV4Auth  # lazy: the 70 ms that the file alone saves

@@ -1,0 +1,174 @@
+"""An S3 that holds one object and misbehaves on request: what moto, which is always well, cannot be made to do."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from gluon_lambda.archive_store.s3_settings import S3Settings, read_settings
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-west-1"}
+
+
+class Asked(NamedTuple):
+    """A request: its target, and its headers by lower-case name."""
+
+    target: str
+    headers: Mapping[str, str]
+
+
+# What is done with a request instead of answering it well: given the connection, the store and the request.
+Mishap = Callable[[socket.socket, "ScriptedS3", Asked], None]
+
+
+class ScriptedS3:
+    """One object, under whatever bucket and key it is asked for.
+
+    Attributes:
+        content: The object; may be replaced at any time.
+        script: What happens to the next requests, in order; after that all is well.
+        asked: Every request so far.
+        url: The endpoint.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.version = 1
+        self.script: list[Mishap] = []
+        self.asked: list[Asked] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """AWS's variables that lead here."""
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": self.url}
+
+    @property
+    def settings(self) -> S3Settings:
+        """The same, as the lean client has them."""
+        settings = read_settings(self.environ)
+        assert settings is not None
+        return settings
+
+    def replace(self, content: bytes) -> None:
+        """Put another object in the place of this one."""
+        self.content = content
+        self.version += 1
+
+    def answer(self, request: Asked) -> bytes:
+        """The answer of an S3 that is well."""
+        etag = f'"{self.version}"'
+        if request.headers.get("if-match", etag) != etag:
+            return error_bytes(412, "PreconditionFailed")
+        if request.headers.get("if-none-match") == etag:
+            return answer_bytes(304, b"", ETag=etag)
+        span = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("range", ""))
+        if span is None:
+            return answer_bytes(200, self.content, ETag=etag)
+        start, end = int(span[1]), min(int(span[2]) + 1, len(self.content))
+        if start >= end:
+            return error_bytes(416, "InvalidRange")
+        part = f"bytes {start}-{end - 1}/{len(self.content)}"
+        return answer_bytes(206, self.content[start:end], ETag=etag, Content_Range=part)
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection, connection.makefile("rb") as stream:
+            while line := stream.readline():
+                pairs = [header.decode().partition(":") for header in iter(stream.readline, b"\r\n")]
+                request = Asked(line.split()[1].decode(), {name.lower(): value.strip() for name, _, value in pairs})
+                self.asked.append(request)
+                if self.script:
+                    self.script.pop(0)(connection, self, request)
+                else:
+                    connection.sendall(self.answer(request))
+
+
+def answer_bytes(status: int, body: bytes, **headers: str) -> bytes:
+    """An answer as it goes over the wire; ``_`` in a header's name stands for ``-``."""
+    named = {"Content_Length": str(len(body)), **headers}
+    fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
+    return f"HTTP/1.1 {status} Whatever\r\n{fields}\r\n".encode() + body
+
+
+def error_bytes(status: int, code: str, **headers: str) -> bytes:
+    """An error in S3's form."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>It is {code}.</Message></Error>".encode()
+    return answer_bytes(status, body, Content_Type="application/xml", **headers)
+
+
+def saying(raw: bytes) -> Mishap:
+    """Answer with these bytes, whatever is asked."""
+    return lambda connection, _, __: connection.sendall(raw)
+
+
+def failing(status: int, code: str, **headers: str) -> Mishap:
+    """Answer with an error."""
+    return saying(error_bytes(status, code, **headers))
+
+
+def failing_in_chunks(status: int, code: str) -> Mishap:
+    """Answer with an error whose body comes in chunks, as S3 sends its longer ones."""
+    body = error_bytes(status, code).partition(b"\r\n\r\n")[2]
+    half = len(body) // 2
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:], b""))
+    return saying(b"HTTP/1.1 %d Whatever\r\nTransfer-Encoding: chunked\r\n\r\n%s" % (status, chunks))
+
+
+def breaking_off(sent: int) -> Mishap:
+    """Answer well, but end the connection after so many bytes of the body."""
+
+    def mishap(connection: socket.socket, s3: ScriptedS3, request: Asked) -> None:
+        head, separator, body = s3.answer(request).partition(b"\r\n\r\n")
+        connection.sendall(head + separator + body[:sent])
+        connection.shutdown(socket.SHUT_RDWR)
+
+    return mishap
+
+
+def resetting(connection: socket.socket, _: ScriptedS3, __: Asked) -> None:
+    """Reset the connection without an answer."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    raise ConnectionResetError
+
+
+def replacing(content: bytes) -> Mishap:
+    """Replace the object just before it is asked for."""
+
+    def mishap(connection: socket.socket, s3: ScriptedS3, request: Asked) -> None:
+        s3.replace(content)
+        connection.sendall(s3.answer(request))
+
+    return mishap
+
+
+def well(connection: socket.socket, s3: ScriptedS3, request: Asked) -> None:
+    """Answer well."""
+    connection.sendall(s3.answer(request))
+
+
+@contextmanager
+def scripted(content: bytes) -> Iterator[ScriptedS3]:
+    """An S3 with an object, for as long as the context lasts."""
+    s3 = ScriptedS3(content)
+    try:
+        yield s3
+    finally:
+        s3.close()

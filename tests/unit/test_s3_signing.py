@@ -1,0 +1,97 @@
+"""botocore's signer without the rest of botocore: the signatures must be those of the whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import botocore.auth
+import pytest
+from botocore.awsrequest import AWSRequest
+
+from gluon_lambda.archive_store.s3_settings import Credentials
+from gluon_lambda.archive_store.s3_signing import Headers, Request, load_signer_file, make_signer
+from tests.conftest import ROOT
+from tests.scripted_s3 import scripted
+
+
+def no_file() -> ModuleType:
+    raise ImportError("no such file")
+
+
+def other_file() -> Any:
+    return SimpleNamespace(S3SigV4Auth=lambda *_: SimpleNamespace(add_auth=None))
+
+
+@pytest.mark.parametrize("load", [load_signer_file, no_file, other_file])
+@pytest.mark.parametrize("token", [None, "FwoGZXIvYXdzEBYaD//token+="])
+@pytest.mark.parametrize("region", ["eu-west-1", "us-gov-west-1", "cn-north-1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://models.s3.eu-west-1.amazonaws.com/net.model",
+        "https://models.s3.eu-west-1.amazonaws.com/live%20nets/z%C3%A9ro%2Bnet~%281%29//..//net.model",
+        "https://models.s3.eu-west-1.amazonaws.com/net.model?versionId=3HL4kqtJ.lc_p-X%2Fro",
+        "http://127.0.0.1:9000/models/net.model",
+    ],
+)
+def test_a_request_is_signed_as_botocore_signs_it(
+    url: str, region: str, token: str | None, load: Callable[[], ModuleType]
+) -> None:
+    headers = {"Host": url.split("/")[2], "User-Agent": "x", "Range": "bytes=0-9", "If-Match": '"a  b"'}
+    credentials = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token)
+    signer, full = make_signer(credentials, region, load=load), botocore.auth.S3SigV4Auth(credentials, "s3", region)
+    while True:
+        ours, theirs = Request(url, headers), AWSRequest("GET", url, headers)
+        signer.add_auth(ours)
+        full.add_auth(theirs)
+        if ours.headers["X-Amz-Date"] == theirs.headers["X-Amz-Date"]:  # else the second changed between the two
+            break
+    assert dict(ours.headers.items()) == dict(theirs.headers.items())
+    assert ours.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+
+
+def test_headers_have_no_case_and_one_value() -> None:
+    headers = Headers({"Range": "bytes=0-9"})
+    headers["RANGE"] = "bytes=0-1"
+    assert (list(headers), headers.items(), headers.get_all("range")) == (
+        ["RANGE"],
+        [("RANGE", "bytes=0-1")],
+        ["bytes=0-1"],
+    )
+    del headers["range"]
+    assert "Range" not in headers
+
+
+FETCH = """
+import sys
+before = set(sys.modules)
+import json, os
+from gluon_lambda.archive_store.cache import open_cache
+from gluon_lambda.archive_store.fetching import begin
+from gluon_lambda.archive_store.location import parse_location
+from gluon_lambda.archive_store.s3 import make_s3_client
+fetched = begin(parse_location("s3://models/net.model"), cache=open_cache(sys.argv[1])).result()
+assert os.path.getsize(fetched.lease.path) == 1000
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_a_fetch_loads_little_of_botocore_and_nothing_of_boto3(tmp_path: Path) -> None:
+    with scripted(b"x" * 1000) as s3:
+        environ = {**s3.environ, "PYTHONPATH": str(ROOT / "handler"), "HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, str(tmp_path / "cache")], env=environ, check=True, stdout=subprocess.PIPE
+        )
+    loaded = json.loads(done.stdout)
+    # botocore.exceptions is small; what it names urllib3 is a file of botocore's with two classes.
+    assert {name for name in loaded if name.startswith("botocore.") and "vendored" not in name} == {
+        "botocore.exceptions"
+    }
+    heavy = {"boto3", "urllib3", "requests", "ssl", "email", "http", "dateutil", "asyncio", "xml", "encodings.idna"}
+    assert heavy & {part for name in loaded for part in (name, name.partition(".")[0])} == set()
