@@ -39,6 +39,23 @@ def test_ties_among_many_classes_keep_their_order() -> None:
     assert [each["class"] for each in found] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("size", [2, 40, 700])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+def test_the_best_of_many_are_the_first_of_all_sorted(size: int, dtype: str) -> None:
+    chance = np.random.default_rng(size)
+    for _ in range(50):
+        values = chance.integers(-size, size, size).astype(dtype)
+        if values.dtype.kind == "f":
+            values[chance.integers(0, size, 2)] = chance.choice([np.nan, np.inf, -np.inf], 2)
+        found = [each["class"] for each in best(values, AnswerSteps("out", top_k=4))]
+        assert found == np.argsort(-values, kind="stable")[:4].tolist()
+
+
+@pytest.mark.parametrize("values", [np.array([3, 0, 255], np.uint8), np.array([True, False, True])])
+def test_whole_numbers_without_a_sign_are_in_order_too(values: Any) -> None:
+    assert [each["class"] for each in best(values, AnswerSteps("out", top_k=3))] in ([2, 0, 1], [0, 2, 1])
+
+
 def test_classes_without_labels_go_by_their_number() -> None:
     assert best(np.array([0.0, 1.0]), AnswerSteps("out", top_k=1)) == [{"class": 1, "probability": 1.0}]
 
