@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple, Protocol
 
 from gluon_lambda.archive_store.background import Background
@@ -53,13 +54,31 @@ class Fetch(Protocol):
         ...
 
 
-def begin(location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client) -> Fetch:
-    """Begin to fetch an archive in threads of their own; ``result()`` waits for it, and raises what ``fetch`` would."""
-    return Background(lambda: fetch(location, cache=cache, make_client=make_client), name="s3-fetch")
+# Times a phase by its name.
+Timed = Callable[[str], AbstractContextManager[object]]
 
 
-def fetch(location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client) -> Fetched:
-    """Bring an archive into the cache, or find it there.
+def begin(
+    location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client, timed: Timed = nullcontext
+) -> Fetch:
+    """Begin to fetch an archive in threads of their own, whatever becomes of the thread that began it.
+
+    Args:
+        location: An object on S3.
+        cache: Where to.
+        make_client: Makes the S3 client; called only where S3 has to be asked.
+        timed: Times the phases ``s3 client`` and ``fetch``.
+
+    Returns:
+        What ``open_archive`` takes as ``fetch``; its ``result()`` waits, and raises what ``fetch`` raises.
+    """
+    return Background(lambda: fetch(location, cache=cache, make_client=make_client, timed=timed), name="s3-fetch")
+
+
+def fetch(
+    location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client, timed: Timed = nullcontext
+) -> Fetched:
+    """Bring an archive into the cache, or find it there; the arguments are ``begin``'s.
 
     Raises:
         ArchiveNotFound: There is no such object, version or bucket.
@@ -78,9 +97,11 @@ def fetch(location: Location, *, cache: Cache, make_client: ClientFactory = make
     if known and location.version_id:
         return verified(known.fetched, location)
     with ExitStack() as stack, s3_errors(location):
-        client = make_client()
+        with timed("s3 client"):
+            client = make_client()
         stack.callback(client.close)
-        return download(location, client, cache=cache, known=known)
+        with timed("fetch"):
+            return download(location, client, cache=cache, known=known)
 
 
 def download(location: Location, client: S3Client, *, cache: Cache, known: Remembered | None) -> Fetched:
