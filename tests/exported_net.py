@@ -16,6 +16,7 @@ from gluon_lambda.archive_store.cache import open_cache
 from gluon_lambda.archive_store.location import parse_location
 from gluon_lambda.runtime.fake import FakePredictor
 from gluon_lambda.services import builtin
+from gluon_lambda.services.exported_net import load_net
 from gluon_lambda.types import Part, Payload, Service, TensorSpec
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load(archive: Archive, compute: Compute) -> Loaded:
         return made[-1]
 
     try:
-        return Loaded(builtin.load(archive, make_predictor), made[-1])
+        return Loaded(builtin.load(archive, load_net(archive, make_predictor)), made[-1])
     except BaseException:
         assert all(net.closed for net in made), "a net that is not served must not keep its memory"
         raise

@@ -1,49 +1,88 @@
 """The INIT phase, top to bottom: ``create_handler`` reads the settings, opens the engine, loads the models, and returns the handler.
 
+Three threads share the work, so that what computes in C and what imports Python overlap (docs/decisions/0006-init-as-a-plan.md):
+
+- ``dlopen`` opens libmxnet: 50 ms of C that needs no interpreter.
+- ``models`` opens the archives and loads the models, and stays: it is the one thread that they are ever asked in.
+- the main thread imports what the first request needs: our own modules first, NumPy and Pillow once libmxnet is open, because their
+  libraries would wait for it with the interpreter locked.
+
 The only file that knows concrete classes. Whatever fails here fails INIT: the error goes up, awslambdaric reports it as init/error, and the
-process ends, as Lambda wants it.
+process ends, as Lambda wants it. What is not done by GLUON_INIT_DEADLINE_SECONDS goes on and is waited for by the first invocation.
 """
 
 from __future__ import annotations
 
 import time
 
-_STARTED = time.perf_counter()  # the imports below are a phase of INIT themselves
+_STARTED = time.perf_counter()  # the imports are a phase of INIT themselves
 
+import importlib
 import logging
-from collections.abc import Callable, MutableMapping
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gluon_lambda.archive_store.archive import open_archive
-from gluon_lambda.archive_store.cache import open_cache
-from gluon_lambda.archive_store.location import Location, parse_location
-from gluon_lambda.archive_store.members import Limits
-from gluon_lambda.archive_store.stores import ArchiveStore, open_store
 from gluon_lambda.errors import GluonLambdaError
-from gluon_lambda.invocation import Handler
-from gluon_lambda.runtime import stock_mxnet
-from gluon_lambda.runtime.engine import Engine
+from gluon_lambda.pending import Pending, begin
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from, usable_threads
-from gluon_lambda.runtime.libmxnet import return_free_memory
-from gluon_lambda.services.load import load_service
-from gluon_lambda.services.models import LoadedModel, Memory, Models, StoreModels, resident_bytes
-from gluon_lambda.settings import Settings
+from gluon_lambda.runtime.libmxnet import Library, find_libmxnet, return_free_memory
+from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
+from gluon_lambda.settings import ModelSetting, Settings
 from gluon_lambda.telemetry.logs import InvocationState, log_printed, route_logging
 from gluon_lambda.telemetry.metrics import Metrics
 from gluon_lambda.telemetry.output import Output
-from gluon_lambda.types import PredictorFactory
+from gluon_lambda.telemetry.timeline import Timeline
+
+if TYPE_CHECKING:
+    # Only names here: these modules are imported while libmxnet is being opened.
+    from gluon_lambda.archive_store.fetching import Fetched
+    from gluon_lambda.archive_store.location import Location
+    from gluon_lambda.archive_store.stores import ArchiveStore
+    from gluon_lambda.services.models import LoadedModel, Models, StoreModels
+    from gluon_lambda.types import LambdaContext, NetOptions, Predictor, PredictorFactory, TensorSpec
 
 _LOGGER = logging.getLogger("gluon_lambda.bootstrap")
 # Outside Lambda (tests, a laptop) there is no memory size to keep to.
 _UNLIMITED_BYTES = 1 << 60
+# Python's own (5 ms) is what a thread that comes back from C waits for another one that is importing.
+_SWITCH_SECONDS = 0.0005
+_DAYS = 1e6
 
 
-def create_handler(environ: MutableMapping[str, str], make_predictor: PredictorFactory | None = None) -> Handler:
+class Init(NamedTuple):
+    """What INIT's functions share.
+
+    Attributes:
+        settings: The configuration.
+        fetches: Archives that are being fetched from S3, by model.
+        timeline: Where each of them notes its time.
+        library: libmxnet, being opened.
+        thread: Where models are loaded and asked.
+        wanted: Modules that will be needed soon, by name; None when there will be no more.
+        make_predictor: In place of the engine.
+    """
+
+    settings: Settings
+    fetches: Mapping[str, Pending[Fetched]]
+    timeline: Timeline
+    library: Pending[Library]
+    thread: ModelThread
+    wanted: SimpleQueue[str | None]
+    make_predictor: PredictorFactory | None
+
+
+def create_handler(
+    environ: MutableMapping[str, str], make_predictor: PredictorFactory | None = None
+) -> Callable[[Any, LambdaContext], Any]:
     """Run the INIT phase.
 
     Args:
         environ: The process environment. What libmxnet reads from it is added where it is not set.
-        make_predictor: In place of the engine, which is then not opened: all the rest can be measured and tested without a net.
+        make_predictor: In place of the engine's: all the rest can be measured and tested without a net.
 
     Raises:
         ConfigurationError: A setting is not accepted.
@@ -66,67 +105,209 @@ def _postable(error: GluonLambdaError) -> GluonLambdaError:
     return error.with_traceback(None)  # the source lines of its frames would be posted with it
 
 
-def _initialise(environ: MutableMapping[str, str], make_predictor: PredictorFactory | None) -> Handler:
-    phases = _Phases(_STARTED)
-    phases.end("imports")
+def _initialise(
+    environ: MutableMapping[str, str], make_predictor: PredictorFactory | None
+) -> Callable[[Any, LambdaContext], Any]:
+    timeline = Timeline(_STARTED)
     settings = Settings.from_environ(environ)
     output, state = Output(), InvocationState()
     route_logging(output, state, settings.log_level)
-    with output.catch(log_printed):
+    timeline.add("settings", _STARTED)
+    with output.catch(log_printed), _quick_switching():
         threads = settings.threads or usable_threads(settings.memory_megabytes)
-        environ.update(missing_from(environ, engine_environment(threads, settings.cache_folder)))
-        stock_mxnet.install()
-        make_predictor = make_predictor or Engine.open()
-        phases.end("engine")
-        models = _load_models(settings, make_predictor)
-        phases.end("models")
+        environ.update(missing_from(environ, _engine_environment(settings, threads)))
+        library = begin("dlopen", _open_library, timeline)
+        fetches = _begin_fetches(settings, timeline)
+        init = Init(settings, fetches, timeline, library, ModelThread(), SimpleQueue(), make_predictor)
+        models = init.thread.begin(_load_models, init)
+        _import_ahead(init, until=_deadline(settings))
+        with timeline.phase("waiting"):
+            models.wait(max(_deadline(settings) - time.perf_counter(), 0))
+
     metrics = Metrics(output, namespace=settings.metrics_namespace, function_name=settings.function_name)
-    metrics.init_phases(phases.milliseconds)
-    _LOGGER.info(
-        "INIT done",
-        extra={"fields": {"init": phases.milliseconds, "threads": threads, "models": list(models.configured)}},
+    # Imported above all: while libmxnet was being opened.
+    from gluon_lambda.invocation import Handler
+
+    def serve(models: Models) -> Handler:
+        return Handler(settings, models, output, state, metrics)
+
+    def done() -> None:
+        metrics.init_phases(timeline.durations())
+        named = [model.name for model in settings.models]
+        _LOGGER.info("INIT done", extra={"fields": {**timeline.record(), "threads": threads, "models": named}})
+
+    if models.wait(0):
+        handler = serve(models.result())
+        done()
+        return handler
+    # Lazily: most functions never come here.
+    from gluon_lambda.late_start import LateStart
+
+    return LateStart(models, serve, done, output)
+
+
+@contextmanager
+def _quick_switching() -> Iterator[None]:
+    """Let threads change places often: each comes back from C many times while another one imports."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _deadline(settings: Settings) -> float:
+    """Until when INIT may take, in seconds of ``time.perf_counter``. Lambda ends it at 10 s, but only where it starts on demand."""
+    on_demand = settings.initialization_type == "on-demand"
+    return _STARTED + (settings.init_deadline_seconds if on_demand else _DAYS)
+
+
+def _engine_environment(settings: Settings, threads: int) -> dict[str, str]:
+    return engine_environment(
+        threads, settings.cache_folder, engine_type=settings.engine_type, bind_threads=settings.bind_threads
     )
-    return Handler(settings, models, output, state, metrics)
 
 
-def _load_models(settings: Settings, make_predictor: PredictorFactory) -> Models:
-    """Load the configured models, and stand by for those of the store."""
+def _begin_fetches(settings: Settings, timeline: Timeline) -> dict[str, Pending[Fetched]]:
+    """Begin to fetch what lies on S3, so that it comes while everything else is done."""
+    remote = [model for model in settings.models if model.location.startswith("s3:")]
+    if not remote:
+        return {}
+    # Lazily: archives on disk need none of it.
+    from gluon_lambda.archive_store import fetching
+    from gluon_lambda.archive_store.cache import open_cache
+    from gluon_lambda.archive_store.location import parse_location
+
     cache = open_cache(settings.cache_folder)
-    limits = Limits(settings.max_archive_bytes)
+
+    def fetch(model: ModelSetting) -> Fetched:
+        with timeline.phase("fetch", model.name):
+            return fetching.fetch(parse_location(model.location), cache=cache)
+
+    return {model.name: begin("fetch", fetch, model) for model in remote}
+
+
+def _open_library(timeline: Timeline) -> Library:
+    with timeline.phase("dlopen"):
+        return Library(find_libmxnet())
+
+
+def _import_ahead(init: Init, *, until: float) -> None:
+    """Import what the handler and the models need, until these are loaded or time is up."""
+    with init.timeline.phase("imports"):
+        importlib.import_module("gluon_lambda.invocation")
+    with init.timeline.phase("waiting"):
+        init.library.wait(max(until - time.perf_counter(), 0))
+    modules = iter(partial(_next_module, init, until), None)
+    with init.timeline.phase("numpy"):
+        _import("gluon_lambda.runtime.array_exchange")
+    for module in modules:
+        with init.timeline.phase("service imports"):
+            _import(module)
+
+
+def _next_module(init: Init, until: float) -> str | None:
+    try:
+        return init.wanted.get(timeout=max(until - time.perf_counter(), 0))
+    except Empty:
+        return None
+
+
+def _load_models(init: Init) -> Models:
+    """Load the configured models, and stand by for those of the store. Runs in the models' thread."""
+    from gluon_lambda.archive_store.location import parse_location
+    from gluon_lambda.services.models import Models
+
+    with ExitStack() as at_the_end:
+        at_the_end.callback(init.wanted.put, None)
+        load = _loader(init)
+        configured = {model.name: load(model.name, parse_location(model.location)) for model in init.settings.models}
+        # Only to fail where it cannot be opened though no model needed it.
+        init.library.result()
+    if not init.settings.model_store:
+        return Models(configured)
+    from gluon_lambda.archive_store.stores import open_store
+
+    store = open_store(parse_location(init.settings.model_store))
+    return Models(configured, _store_models(init, store, load))
+
+
+def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
+    """What opens an archive and loads its model."""
+    from gluon_lambda.archive_store.archive import open_archive
+    from gluon_lambda.archive_store.cache import open_cache
+    from gluon_lambda.archive_store.members import Limits
+    from gluon_lambda.services.load import load_service
+    from gluon_lambda.services.models import LoadedModel
+
+    cache = open_cache(init.settings.cache_folder)
+    limits = Limits(init.settings.max_archive_bytes)
 
     def load(name: str, location: Location) -> LoadedModel:
         with ExitStack() as on_failure:
-            archive = open_archive(name, location, cache=cache, limits=limits)
+            with init.timeline.phase("open", name):
+                archive = open_archive(name, location, cache=cache, limits=limits, fetch=init.fetches.get(name))
             on_failure.callback(archive.close)
-            model = LoadedModel(name, archive, load_service(archive, make_predictor=make_predictor))
+            if archive.manifest.service:
+                _prepare_for_code(init)
+            with init.timeline.phase("service", name):
+                make_predictor = init.make_predictor or _predictors(init, name)
+                service = load_service(
+                    archive,
+                    make_predictor=make_predictor,
+                    import_ahead=init.wanted.put,
+                    options=_net_options(init.settings, fuse="all"),
+                )
             on_failure.pop_all()
-        return model
+        return LoadedModel(name, archive, ServiceOnThread(service, init.thread))
 
-    configured = {model.name: load(model.name, parse_location(model.location)) for model in settings.models}
-    if not settings.model_store:
-        return Models(configured)
-    store = open_store(parse_location(settings.model_store))
-    return Models(configured, _store_models(settings, store, load))
+    return load
 
 
-def _store_models(settings: Settings, store: ArchiveStore, load: Callable[[str, Location], LoadedModel]) -> StoreModels:
-    limit = settings.memory_megabytes * 1024 * 1024 if settings.memory_megabytes else _UNLIMITED_BYTES
+def _prepare_for_code(init: Init) -> None:
+    """What an archive's own code needs: it may say ``import mxnet``."""
+    from gluon_lambda.runtime import stock_mxnet
+
+    stock_mxnet.install()
+    # Before it imports NumPy, which would wait for libmxnet with the interpreter locked.
+    init.library.result()
+
+
+def _predictors(init: Init, model: str) -> PredictorFactory:
+    """What loads the nets of ``model``, as soon as libmxnet is open."""
+
+    def make_predictor(
+        *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
+    ) -> Predictor:
+        options = _net_options(init.settings, fuse="exported")
+        engine = Engine(init.library.result(), options, timed=lambda phase: init.timeline.phase(phase, model))
+        return engine(name=name, symbol=symbol, params=params, inputs=inputs)
+
+    from gluon_lambda.runtime.engine import Engine
+
+    return make_predictor
+
+
+def _net_options(settings: Settings, *, fuse: str) -> NetOptions:
+    """How nets are made ready; they are fused where GLUON_FUSE says ``all``, or ``fuse``."""
+    from gluon_lambda.types import NetOptions
+
+    return NetOptions(settings.fuse in ("all", fuse), settings.static_alloc, settings.static_shape)
+
+
+def _store_models(init: Init, store: ArchiveStore, load: Callable[[str, Location], LoadedModel]) -> StoreModels:
+    from gluon_lambda.services.models import Memory, StoreModels, resident_bytes
+
+    megabytes = init.settings.memory_megabytes
     return StoreModels(
-        load=lambda name: load(name, store.find(name)),
-        memory=Memory(limit, resident_bytes, return_free_memory),
+        load=lambda name: init.thread.run(lambda: load(name, store.find(name))),
+        memory=Memory(megabytes * 1024 * 1024 if megabytes else _UNLIMITED_BYTES, resident_bytes, return_free_memory),
         clock=time.monotonic,
-        retry_broken_seconds=settings.retry_broken_seconds,
+        retry_broken_seconds=init.settings.retry_broken_seconds,
     )
 
 
-class _Phases:
-    """How long each phase of INIT took, in milliseconds."""
-
-    def __init__(self, started: float) -> None:
-        self._last = started
-        self.milliseconds: dict[str, float] = {}
-
-    def end(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.milliseconds[phase] = round((now - self._last) * 1000, 3)
-        self._last = now
+def _import(module: str) -> None:
+    with suppress(ImportError):  # whoever needs it imports it again, and reports it
+        importlib.import_module(module)

@@ -30,7 +30,7 @@ class Handler:
         """Serve ``models``."""
         cors = Cors(settings.cors_allow_origin, settings.cors_allow_methods, settings.cors_allow_headers)
         self._app = HttpApp(models, cors, state.ask)
-        self._placement = Placement(settings.base_path, models=len(models.configured))
+        self._placement = Placement(settings.base_path, models=len(settings.models))
         self._output = output
         self._state = state
         self._metrics = metrics

@@ -161,6 +161,13 @@ SETTINGS: tuple[Setting, ...] = (
         "How long a model of GLUON_MODEL_STORE that failed to load is remembered as broken.",
     ),
     Setting(
+        "GLUON_INIT_DEADLINE_SECONDS",
+        "init_deadline_seconds",
+        _positive,
+        "9",
+        "When INIT leaves what is not loaded yet to the first invocation; Lambda ends INIT at 10 s. Counts for on-demand starts only.",
+    ),
+    Setting(
         "GLUON_THREADS",
         "threads",
         _optional_count,
@@ -238,6 +245,13 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Set by Lambda; decides the engine's threads and when models are evicted.",
     ),
+    Setting(
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "initialization_type",
+        _text,
+        "on-demand",
+        "Set by Lambda: on-demand, provisioned-concurrency, snap-start or lambda-managed-instances.",
+    ),
 )
 
 
@@ -249,6 +263,7 @@ class Settings(NamedTuple):
     cache_folder: str
     max_archive_bytes: int
     retry_broken_seconds: int
+    init_deadline_seconds: int
     threads: int | None
     bind_threads: bool | None
     engine_type: str
@@ -263,6 +278,7 @@ class Settings(NamedTuple):
     metrics_namespace: str
     function_name: str
     memory_megabytes: int | None
+    initialization_type: str
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -28,6 +28,7 @@ from gluon_lambda.errors import (
 )
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.services import builtin
+from gluon_lambda.services.exported_net import load_net
 from gluon_lambda.types import Part, Payload, Service
 from tests.exported_net import (
     TENSOR_INPUT,
@@ -468,7 +469,7 @@ def test_an_input_that_the_net_does_not_take_is_refused_when_it_is_loaded(tmp_pa
 
 def served(path: Path, engine: Engine) -> Service:
     archive = open_archive("small", parse_location(str(path)), cache=open_cache(str(path.parent / "cache")))
-    return builtin.load(archive, engine)
+    return builtin.load(archive, load_net(archive, engine))
 
 
 def test_a_real_net_answers_an_image_as_the_block_does(

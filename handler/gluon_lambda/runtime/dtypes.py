@@ -17,6 +17,7 @@ _NAMES = {
     11: "uint64",
 }
 _FLAGS = {name: flag for flag, name in _NAMES.items()}
+_SIZES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8, 7: 1, 8: 2, 9: 2, 10: 4, 11: 8}
 # Names of types that MXNet has and NumPy has not.
 _FOREIGN = {12: "bfloat16"}
 
@@ -29,6 +30,11 @@ def dtype_name(flag: int) -> str:
 def dtype_flag(name: str) -> int:
     """MXNet's number for NumPy's type ``name``; ``KeyError`` where MXNet has no such type."""
     return _FLAGS[name]
+
+
+def dtype_size(name: str) -> int:
+    """Bytes that an element of NumPy's type ``name`` takes; ``KeyError`` where MXNet has no such type."""
+    return _SIZES[_FLAGS[name]]
 
 
 def is_known(name: str) -> bool:

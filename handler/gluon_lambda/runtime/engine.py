@@ -1,21 +1,30 @@
-"""The MXNet engine as the rest of the handler gets it: opened once, then asked for predictors."""
+"""The MXNet engine as the rest of the handler gets it: an opened library that is asked for predictors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet
 from gluon_lambda.runtime.native_predictor import NativePredictor
-from gluon_lambda.types import TensorSpec
+from gluon_lambda.types import NetOptions, TensorSpec
+
+# Notes how long the body takes, under a phase's name.
+Timed = Callable[[str], AbstractContextManager[None]]
+
+
+def _untimed(_phase: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class Engine:
     """An opened libmxnet; calling it builds a predictor (``types.PredictorFactory``)."""
 
-    def __init__(self, library: Library) -> None:
-        """Wrap an opened library."""
+    def __init__(self, library: Library, options: NetOptions = NetOptions(), timed: Timed = _untimed) -> None:  # noqa: B008
+        """Wrap an opened library; nets are made ready as ``options`` say, and ``timed`` is told how long it takes."""
         self.library = library
+        self._options = options
+        self._timed = timed
 
     @classmethod
     def open(cls) -> Engine:
@@ -30,8 +39,11 @@ class Engine:
         self, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
     ) -> NativePredictor:
         """Load an exported net and run it once; see ``types.PredictorFactory``."""
-        predictor = NativePredictor(self.library, name=name, symbol=symbol, params=params, inputs=inputs)
-        with ExitStack() as on_failure:
+        with self._timed("parameters"):
+            predictor = NativePredictor(
+                self.library, self._options, name=name, symbol=symbol, params=params, inputs=inputs
+            )
+        with ExitStack() as on_failure, self._timed("warm-up"):
             on_failure.callback(predictor.close)
             predictor.warm_up()
             on_failure.pop_all()

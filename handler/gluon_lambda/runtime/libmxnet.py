@@ -7,6 +7,7 @@ Declared here is the part of its C API that this project calls (mxnet 1.9.1, ``i
 from __future__ import annotations
 
 import ctypes
+import os
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from typing import Any
 
@@ -53,6 +54,21 @@ _PROTOTYPES: dict[str, list[Any]] = {
     "MXSetIsNumpyShape": [c_int, POINTER(c_int)],
 }
 
+# What computes or copies lets the interpreter run on meanwhile. The rest takes microseconds and keeps it: giving it up and asking for it again
+# costs up to a switch interval for each call while another thread is importing, and a net is loaded by hundreds of calls.
+_LONG = frozenset(
+    {
+        "MXSymbolCreateFromJSON",
+        "MXSymbolInferShapePartialEx",
+        "MXGenBackendSubgraph",
+        "MXNDArrayLoadFromBuffer",
+        "MXNDArraySyncCopyFromCPU",
+        "MXNDArraySyncCopyToCPU",
+        "MXNDArrayWaitAll",
+        "MXInvokeCachedOpEx",
+    }
+)
+
 
 class MXNetError(Exception):
     """Raised when a C function of libmxnet fails; its text is MXNet's message without the C++ stack trace."""
@@ -67,20 +83,37 @@ class Library:
         Raises:
             EngineUnavailable: It, or a library that it needs, cannot be loaded.
         """
-        try:
-            self._dll = ctypes.CDLL(path)
-        except OSError as error:
-            raise EngineUnavailable(
-                f"libmxnet cannot be loaded: {error}. It needs libgomp.so.1 and libquadmath.so.0 on LD_LIBRARY_PATH: "
-                "add the gluon-lambda layer to the function, or run `make setup` and start through `make run`"
-            ) from error
-        self._dll.MXGetLastError.restype = c_char_p
-        self._functions = {name: _declare(self._dll, name, types) for name, types in _PROTOTYPES.items()}
+        handle = _open(path)
+        runs_on, keeps = ctypes.CDLL(path, handle=handle), ctypes.PyDLL(path, handle=handle)
+        self._functions = {
+            name: _declare(runs_on if name in _LONG else keeps, name, types) for name, types in _PROTOTYPES.items()
+        }
+        # MXNet keeps the message for each thread, so asking for it is safe whatever the others do meanwhile.
+        self._last_error = keeps.MXGetLastError
+        self._last_error.restype = c_char_p
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call the C function ``name``; raise MXNetError with MXNet's message when it does not return 0."""
         if self._functions[name](*arguments) != 0:
-            raise MXNetError(_first_part(self._dll.MXGetLastError().decode(errors="replace")))
+            raise MXNetError(_first_part(self._last_error().decode(errors="replace")))
+
+
+def _open(path: str) -> int:
+    """libc's own ``dlopen``: ctypes' keeps the interpreter locked for the 50 ms that it takes (Python 3.11), and has every name looked up.
+
+    Names are looked up when they are first called (RTLD_LAZY): a seventh of the time, since a net uses few of them.
+    """
+    libc = ctypes.CDLL(None)
+    libc.dlopen.argtypes, libc.dlopen.restype = [c_char_p, c_int], c_void_p
+    libc.dlerror.argtypes, libc.dlerror.restype = [], c_char_p
+    handle = libc.dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
+    if handle:
+        return int(handle)
+    reason = (libc.dlerror() or b"unknown reason").decode(errors="replace")
+    raise EngineUnavailable(
+        f"libmxnet cannot be loaded: {reason}. It needs libgomp.so.1 and libquadmath.so.0 on LD_LIBRARY_PATH: "
+        "add the gluon-lambda layer to the function, or run `make setup` and start through `make run`"
+    )
 
 
 def _declare(dll: ctypes.CDLL, name: str, types: list[Any]) -> Any:

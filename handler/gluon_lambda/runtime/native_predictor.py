@@ -3,34 +3,34 @@
 The general API (symbols, arrays, cached operators) and not the predict API: the latter takes a missing parameter for uninitialised
 memory, sizes over 2 GiB for negative ones, every output for float32, and keeps two copies of the parameters. Measured on mobilenet1.0,
 the general one also loads in half the time (docs/decisions/0001-general-c-api.md).
+
+Loading and warming up do without NumPy, which is imported meanwhile.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from ctypes import POINTER, byref, c_int, c_uint32, c_void_p
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from ctypes import POINTER, byref, c_int, c_uint32, c_void_p, create_string_buffer
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
 
 from gluon_lambda.errors import (
     ArchiveCorrupt,
     InferenceError,
-    InputMismatch,
     OutOfMemory,
     ParametersMismatch,
     SignatureInvalid,
     tells_of_memory,
 )
-from gluon_lambda.runtime.dtypes import dtype_flag, is_known
+from gluon_lambda.runtime.dtypes import dtype_flag, dtype_size, is_known
 from gluon_lambda.runtime.libmxnet import Handle, Library, MXNetError, strings
-from gluon_lambda.runtime.net_checks import check_net, fits
+from gluon_lambda.runtime.net_checks import check_net
 from gluon_lambda.runtime.params_file import Parameter, free_arrays, load_parameters, spec_of
 from gluon_lambda.runtime.symbol_graph import Shape, infer_shapes, input_names, numpy_shapes, open_symbol
-from gluon_lambda.types import TensorSpec
+from gluon_lambda.types import NetOptions, TensorSpec
 
 if TYPE_CHECKING:
     from gluon_lambda.types import Array
@@ -58,11 +58,19 @@ class NativePredictor:
     """A loaded exported net; implements ``types.Predictor``."""
 
     def __init__(
-        self, library: Library, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
+        self,
+        library: Library,
+        options: NetOptions,
+        *,
+        name: str,
+        symbol: bytes,
+        params: bytes | memoryview,
+        inputs: Sequence[TensorSpec],
     ) -> None:
         """Load, check and fuse the net; see ``types.PredictorFactory`` for arguments and errors."""
         _check_types_are_known(inputs, where=name)
         self._library = library
+        self._options = options
         self._name = name
         self._inputs = tuple(inputs)
         self._outputs: tuple[TensorSpec, ...] = ()
@@ -83,13 +91,17 @@ class NativePredictor:
 
     def predict(self, arrays: Mapping[str, Array]) -> list[Array]:
         """Run the net once; see ``types.Predictor``."""
-        ready = [_ready(spec, arrays) for spec in self._inputs]
-        _refuse_unknown(self._inputs, arrays)
-        with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape):
-            try:
-                return self._run(ready)
-            except MXNetError as error:
-                _raise_inference_error(self._name, error)
+        # Here and not above: it needs NumPy, which is still being imported while the net is loaded.
+        from gluon_lambda.runtime.array_exchange import as_declared, copy_out, refuse_unknown
+
+        ready = [as_declared(spec, arrays) for spec in self._inputs]
+        refuse_unknown(self._inputs, arrays)
+        with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape), self._engine_errors():
+            plan = self._plan_for(tuple(array.shape for array in ready))
+            for spec, array in zip(self._inputs, ready, strict=True):
+                self._library.call("MXNDArraySyncCopyFromCPU", plan.owned[spec.name], array.ctypes.data, array.size)
+            with self._run(plan) as outputs:
+                return [copy_out(self._library, handle) for handle in outputs]
 
     def warm_up(self) -> None:
         """Run once on zeros, batch of one, so that the first request finds everything in place; skipped where a size is open.
@@ -100,14 +112,18 @@ class NativePredictor:
         """
         if not all(size for spec in self._inputs for size in spec.shape[1:]):
             return
-        zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self._inputs}
         try:
-            outputs = self.predict(zeros)
+            with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape), self._engine_errors():
+                # The arrays of a new plan are zeros.
+                plan = self._plan_for(tuple(tuple(size or 1 for size in spec.shape) for spec in self._inputs))
+                with self._run(plan) as outputs:
+                    self._library.call("MXNDArrayWaitAll")
+                    specs = [spec_of(self._library, handle, f"output{at}") for at, handle in enumerate(outputs)]
         except OutOfMemory:
             raise
         except InferenceError as error:
             raise SignatureInvalid(f"{self._name}: the net fails on zeros of the declared shapes: {error}") from error
-        self._outputs = tuple(TensorSpec(f"output{at}", out.shape, out.dtype.name) for at, out in enumerate(outputs))
+        self._outputs = tuple(specs)
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -135,7 +151,7 @@ class NativePredictor:
 
         oneDNN has float32 only; a net that has anything in another float type stays as it is.
         """
-        if types & {"float16", "float64"}:
+        if not self._options.fuse or types & {"float16", "float64"}:
             return self._symbol.handle
         fused = Handle()
         try:
@@ -144,10 +160,9 @@ class NativePredictor:
             raise ArchiveCorrupt(f"{self._name}: the symbol's operators cannot be fused: {error}") from error
         return fused
 
-    def _run(self, ready: Sequence[Array]) -> list[Array]:
-        plan = self._plan_for(tuple(array.shape for array in ready))
-        for spec, array in zip(self._inputs, ready, strict=True):
-            self._library.call("MXNDArraySyncCopyFromCPU", plan.owned[spec.name], array.ctypes.data, array.size)
+    @contextmanager
+    def _run(self, plan: _Plan) -> Iterator[list[int]]:
+        """Run the net on what is in the plan's arrays; the body gets the outputs' handles, which are freed after it."""
         count, outputs, kinds = c_int(0), POINTER(c_void_p)(), POINTER(c_int)()
         arrays = (c_void_p * len(plan.arrays))(*plan.arrays)
         self._library.call(
@@ -155,9 +170,20 @@ class NativePredictor:
         )
         handles = [outputs[index] for index in range(count.value)]
         try:
-            return [_copy_out(self._library, handle) for handle in handles]
+            yield handles
         finally:
             free_arrays(self._library, handles)
+
+    @contextmanager
+    def _engine_errors(self) -> Iterator[None]:
+        """Make errors of ours of what MXNet says."""
+        try:
+            yield
+        except MXNetError as error:
+            message = f"{self._name}: the engine failed: {error}"
+            if tells_of_memory(str(error)):
+                raise OutOfMemory(message, phase="inference") from error
+            raise InferenceError(message, phase="inference") from error
 
     def _plan_for(self, shapes: tuple[Shape, ...]) -> _Plan:
         plan = self._plans.get(shapes)
@@ -177,7 +203,7 @@ class NativePredictor:
                 owned[spec.name] = _new_zeros(self._library, spec)
             held = owned | {name: parameter.handle for name, parameter in self._parameters.items()}
             arrays = [held[name] for name in input_names(self._library, self._fused)]
-            plan = _Plan(_cached_operator(self._library, self._fused), arrays, owned)
+            plan = _Plan(_cached_operator(self._library, self._fused, self._options), arrays, owned)
             on_failure.pop_all()
         return plan
 
@@ -198,33 +224,6 @@ class NativePredictor:
         free_arrays(self._library, list(plan.owned.values()))
 
 
-def _ready(spec: TensorSpec, arrays: Mapping[str, Array]) -> Array:
-    """The array for one input: there, of the right shape, contiguous, of the right element type."""
-    array = arrays.get(spec.name)
-    if array is None:
-        raise InputMismatch(f"Input {spec.name!r} is missing: it takes {spec.dtype} of shape {_shown(spec.shape)}")
-    if not fits(array.shape, spec.shape) or 0 in array.shape:
-        raise InputMismatch(
-            f"Input {spec.name!r} has shape {_shown(array.shape)}; it takes {_shown(spec.shape)} (0 is any size but none)"
-        )
-    if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
-        raise InputMismatch(f"Input {spec.name!r} is {array.dtype}; it takes {spec.dtype}")
-    return np.ascontiguousarray(array, dtype=spec.dtype)
-
-
-def _refuse_unknown(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> None:
-    known = [spec.name for spec in inputs]
-    unknown = [name for name in arrays if name not in known]
-    if unknown:
-        raise InputMismatch(
-            f"There is no input {', '.join(map(repr, unknown))}; the net takes {', '.join(map(repr, known))}"
-        )
-
-
-def _shown(shape: Shape) -> str:
-    return "(" + ", ".join(map(str, shape)) + ")"
-
-
 def _check_types_are_known(inputs: Sequence[TensorSpec], *, where: str) -> None:
     for spec in inputs:
         if not is_known(spec.dtype):
@@ -237,29 +236,15 @@ def _new_zeros(library: Library, spec: TensorSpec) -> int:
     handle = Handle()
     shape = (c_uint32 * len(spec.shape))(*spec.shape)
     library.call("MXNDArrayCreateEx", shape, len(spec.shape), _CPU, 0, 0, dtype_flag(spec.dtype), byref(handle))
-    zeros = np.zeros(spec.shape, spec.dtype)
-    library.call("MXNDArraySyncCopyFromCPU", handle, zeros.ctypes.data, zeros.size)
+    size = prod(spec.shape)
+    zeros = create_string_buffer(size * dtype_size(spec.dtype) or 1)
+    library.call("MXNDArraySyncCopyFromCPU", handle, zeros, size)
     return handle.value or 0
 
 
-def _cached_operator(library: Library, symbol: Handle) -> Handle:
+def _cached_operator(library: Library, symbol: Handle, options: NetOptions) -> Handle:
     operator = Handle()
-    keys, values = strings([b"static_alloc", b"static_shape"]), strings([b"true", b"true"])
+    keys = strings([b"static_alloc", b"static_shape"])
+    values = strings([b"true" if on else b"false" for on in (options.static_alloc, options.static_shape)])
     library.call("MXCreateCachedOpEx", symbol, 2, keys, values, byref(operator))
     return operator
-
-
-def _copy_out(library: Library, handle: int) -> Array:
-    """The output as an array of our own, in the element type that the engine says it has."""
-    spec = spec_of(library, handle, "output")
-    array: Array = np.empty(spec.shape, spec.dtype)
-    if array.size:
-        library.call("MXNDArraySyncCopyToCPU", handle, array.ctypes.data, array.size)
-    return array
-
-
-def _raise_inference_error(name: str, error: MXNetError) -> NoReturn:
-    message = f"{name}: the engine failed: {error}"
-    if tells_of_memory(str(error)):
-        raise OutOfMemory(message, phase="inference") from error
-    raise InferenceError(message, phase="inference") from error

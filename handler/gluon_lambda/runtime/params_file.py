@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_char_p, c_int, c_uint32, c_void_p
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import POINTER, byref, c_char_p, c_int, c_ssize_t, c_uint32, c_void_p
 from typing import NamedTuple
-
-import numpy as np
 
 from gluon_lambda.errors import ArchiveCorrupt, OutOfMemory, tells_of_memory
 from gluon_lambda.runtime.dtypes import dtype_name
@@ -73,18 +73,17 @@ def spec_of(library: Library, handle: int, name: str) -> TensorSpec:
 def _load(library: Library, params: bytes | memoryview, *, where: str) -> tuple[list[int], list[str]]:
     count, handles = c_uint32(), POINTER(c_void_p)()
     name_count, names = c_uint32(), POINTER(c_char_p)()
-    # NumPy finds the address of a read-only buffer, an mmap of the archive included, without a copy.
-    address = np.frombuffer(params, np.uint8).ctypes.data if len(params) else None
     try:
-        library.call(
-            "MXNDArrayLoadFromBuffer",
-            address,
-            len(params),
-            byref(count),
-            byref(handles),
-            byref(name_count),
-            byref(names),
-        )
+        with _address(params) as address:
+            library.call(
+                "MXNDArrayLoadFromBuffer",
+                address,
+                len(params),
+                byref(count),
+                byref(handles),
+                byref(name_count),
+                byref(names),
+            )
     except MXNetError as error:
         if tells_of_memory(str(error)):
             raise OutOfMemory(f"{where}: its {len(params):,} bytes of parameters ran out of memory") from error
@@ -92,6 +91,34 @@ def _load(library: Library, params: bytes | memoryview, *, where: str) -> tuple[
     return _pointers(handles, count.value), [
         (names[i] or b"").decode(errors="replace") for i in range(name_count.value)
     ]
+
+
+class _Buffer(ctypes.Structure):
+    """Python's ``Py_buffer`` (C API, "Buffer Protocol")."""
+
+    _fields_ = (
+        ("address", c_void_p),
+        ("owner", c_void_p),
+        ("length", c_ssize_t),
+        ("item_size", c_ssize_t),
+        ("read_only", c_int),
+        ("dimensions", c_int),
+        *((name, c_void_p) for name in ("format", "shape", "strides", "suboffsets", "internal")),
+    )
+
+
+@contextmanager
+def _address(data: bytes | memoryview) -> Iterator[int | None]:
+    """The address of a buffer, an mmap of the archive included, without a copy; held in place while the body runs.
+
+    By Python's C API: ctypes itself takes no read-only buffer, and NumPy, which would, is still being imported meanwhile.
+    """
+    buffer = _Buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(data), byref(buffer), 0)
+    try:
+        yield buffer.address if buffer.length else None
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(byref(buffer))
 
 
 def _pointers(array: ctypes._Pointer[c_void_p], count: int) -> list[int]:

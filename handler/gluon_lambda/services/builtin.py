@@ -14,7 +14,7 @@ from gluon_lambda.archive_store.manifest import FORM_0_4
 from gluon_lambda.errors import InferenceError, InputMismatch, ServiceLoadError, SignatureInvalid
 from gluon_lambda.services import labels
 from gluon_lambda.services.base import Timings, enveloped, run_phase
-from gluon_lambda.services.exported_net import load_net, require_signature
+from gluon_lambda.services.exported_net import require_signature
 from gluon_lambda.types import Prediction
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gluon_lambda.archive_store.signature import Signature
     from gluon_lambda.services.inputs import Inputs
     from gluon_lambda.services.labels import AnswerSteps
-    from gluon_lambda.types import Payload, Predictor, PredictorFactory
+    from gluon_lambda.types import Payload, Predictor
 
     Reader = Callable[[Payload], Inputs]
     Shapes = dict[str, tuple[int, ...]]
@@ -58,28 +58,31 @@ class BuiltinService:
         self._net.close()
 
 
-def load(archive: Archive, make_predictor: PredictorFactory) -> BuiltinService:
-    """Load the built-in service that the archive's signature asks for, and run the net once.
+def load(archive: Archive, net: Predictor) -> BuiltinService:
+    """Put the built-in service that the archive's signature asks for around its net.
 
     Args:
-        archive: An opened archive with an exported net and a signature.
-        make_predictor: Builds the predictor.
+        archive: An opened archive with a signature.
+        net: Its exported net; closed where this fails, and by the service otherwise.
 
     Raises:
         SignatureInvalid: The signature is missing, malformed, or does not fit the net or the labels.
         ServiceLoadError: The net fails on an input of the declared shape.
-        ArchiveError: Symbol or parameters are at fault.
     """
+    with ExitStack() as on_failure:
+        on_failure.callback(net.close)
+        service = _service(archive, net)
+        on_failure.pop_all()
+    return service
+
+
+def _service(archive: Archive, net: Predictor) -> BuiltinService:
     where = f"Archive {archive.name}: {archive.manifest.signature or 'signature.json'}"
     signature = require_signature(archive)
     read, shapes = _reader(signature, first_wins=archive.manifest.form == FORM_0_4, where=where)
     read_labels = partial(_labels, archive, where=where)
     steps = tuple(labels.parse_steps(declared, read_labels, where=where) for declared in signature.outputs)
-    net = load_net(archive, make_predictor)
-    with ExitStack() as on_failure:
-        on_failure.callback(net.close)
-        steps = _fitted(steps, _output_shapes(net, signature, shapes, where=where), where=where)
-        on_failure.pop_all()
+    steps = _fitted(steps, _output_shapes(net, signature, shapes, where=where), where=where)
     return BuiltinService(net, read, steps, form=archive.manifest.form)
 
 

@@ -13,16 +13,19 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gluon_lambda.errors import ServiceLoadError
-from gluon_lambda.services.base import EntryModule, load_step
+from gluon_lambda.services.base import SAME_ANSWERS, EntryModule, load_step
+from gluon_lambda.services.exported_net import load_net, require_signature
 
 if TYPE_CHECKING:
     from gluon_lambda.archive_store.archive import Archive
-    from gluon_lambda.types import PredictorFactory, Service
+    from gluon_lambda.services.builtin import BuiltinService
+    from gluon_lambda.types import NetOptions, PredictorFactory, Service
 
 NATIVE_BASE = ("gluon_lambda.services.native", "NativeService")
 MMS_0_4_BASE = ("mms.model_service.model_service", "SingleNodeService")
@@ -30,6 +33,14 @@ MMS_0_4_BASE = ("mms.model_service.model_service", "SingleNodeService")
 # MMS 1.x's `[dir/]module[.py][:function]` (mms/model_loader.py); 0.4's service file is the same without a function.
 _ENTRY_POINT = re.compile(r"(?:(?P<directory>.*)/)?(?P<module>[^/:]+?)(?:\.py)?(?::(?P<function>[^:]*))?")
 _DEFAULT_FUNCTION = "handle"
+
+# What the built-in services import, by what they take. Pillow's usual formats are modules of their own.
+_NEEDED = ("gluon_lambda.services.builtin",)
+_NEEDED_FOR_IMAGES = (
+    "gluon_lambda.services.builtin_image",
+    *(f"PIL.{name}ImagePlugin" for name in ("Jpeg", "Png", "Gif", "Bmp", "Ppm")),
+)
+_NEEDED_FOR_TENSORS = ("gluon_lambda.services.builtin_tensor",)
 
 
 class EntryPoint(NamedTuple):
@@ -46,23 +57,32 @@ class EntryPoint(NamedTuple):
     function: str
 
 
-def load_service(archive: Archive, *, make_predictor: PredictorFactory) -> Service:
+def nobody_imports(_module: str) -> None:
+    """What ``load_service`` tells its wishes where nobody is there to fulfil them: it then imports everything itself."""
+
+
+def load_service(
+    archive: Archive,
+    *,
+    make_predictor: PredictorFactory,
+    import_ahead: Callable[[str], None] = nobody_imports,
+    options: NetOptions = SAME_ANSWERS,
+) -> Service:
     """Load the service of an archive: import its code, construct and initialise it, warm it up.
 
     Args:
         archive: An opened archive; it stays open as long as the service is used, and is closed by the caller.
         make_predictor: Builds the predictor of an exported net.
+        import_ahead: Told the names of modules that will be needed once the net is loaded, so that another thread may import them.
+        options: How Gluon blocks are made ready that the archive's code builds.
 
     Raises:
         ServiceLoadError: The entry point is missing or ambiguous, or the archive's code raised.
         ArchiveError: The net or the signature that the service needs is at fault.
     """
     if not archive.manifest.service:
-        # Lazily: an archive that brings its own code needs none of this.
-        from gluon_lambda.services import builtin
-
-        return builtin.load(archive, make_predictor)
-    return _load_code(archive, make_predictor)
+        return _load_builtin(archive, make_predictor, import_ahead)
+    return _load_code(archive, make_predictor, options)
 
 
 def parse_entry_point(text: str, *, archive: str) -> EntryPoint:
@@ -92,7 +112,21 @@ def derived_classes(module: ModuleType, base: tuple[str, str]) -> list[type]:
     return [thing for thing in classes if not any(other is not thing and issubclass(other, thing) for other in classes)]
 
 
-def _load_code(archive: Archive, make_predictor: PredictorFactory) -> Service:
+def _load_builtin(
+    archive: Archive, make_predictor: PredictorFactory, import_ahead: Callable[[str], None]
+) -> BuiltinService:
+    """The net first: loading it is the library's work and needs no NumPy, which, with the rest, another thread imports meanwhile."""
+    input_type = require_signature(archive).input_type
+    for module in (*_NEEDED, *(_NEEDED_FOR_IMAGES if input_type.startswith("image/") else _NEEDED_FOR_TENSORS)):
+        import_ahead(module)
+    net = load_net(archive, make_predictor)
+    # Lazily: see above; and an archive that brings its own code needs none of this.
+    from gluon_lambda.services import builtin
+
+    return builtin.load(archive, net)
+
+
+def _load_code(archive: Archive, make_predictor: PredictorFactory, options: NetOptions) -> Service:
     # Lazily: the built-in services, the quickest to start, do without the import machinery.
     from gluon_lambda.services.modules import ArchiveCode
 
@@ -104,7 +138,7 @@ def _load_code(archive: Archive, make_predictor: PredictorFactory) -> Service:
         with code.at_work():
             doing = f"importing {archive.manifest.service}"
             module = load_step(archive.name, doing, folder, code.load, point.module, _file_of(point, archive))
-            service = _start(EntryModule(archive, code, module, point.function), make_predictor)
+            service = _start(EntryModule(archive, code, module, point.function, options), make_predictor)
         on_failure.pop_all()
     return service
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from gluon_lambda.errors import LoadError, ModelNotFound, OutOfMemory
+from gluon_lambda.errors import GluonLambdaError, LoadError, ModelNotFound, OutOfMemory
 from gluon_lambda.settings import RESERVED_NAMES
 
 if TYPE_CHECKING:
@@ -162,6 +162,23 @@ class Models:
         _LOGGER.info("Memory runs short: model %s, the least recently used of the store, is released", name)
         model.close()
         store.memory.give_back()
+
+
+class UnavailableModels(Models):
+    """Stands in where no model could be loaded: whatever is asked of it is refused for one reason."""
+
+    def __init__(self, reason: GluonLambdaError) -> None:
+        """Refuse everything with ``reason``."""
+        super().__init__({})
+        self._reason = reason
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """Raise the reason."""
+        raise self._reason
+
+    def get(self, name: str) -> LoadedModel:  # noqa: ARG002 - whichever it is
+        """Raise the reason."""
+        raise self._reason
 
 
 def resident_bytes() -> int:
