@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gluon_lambda.runtime.stock_mxnet import LooseVersion
+from gluon_lambda.runtime.mxnet_import.removed_names import LooseVersion
 from tests.conftest import ROOT
 
 

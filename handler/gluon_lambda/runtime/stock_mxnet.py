@@ -1,147 +1,75 @@
-"""Makes ``import mxnet`` of the stock 1.9.1 wheel work on current Python and NumPy, with nothing changed on disk.
+"""Makes ``import mxnet`` of the stock 1.9.1 wheel fast, and work on current Python and NumPy, with nothing changed on disk.
 
-MXNet 1.9.1 reads names that NumPy (1.24, 2.0) and Python (3.12) have since removed. ``install()`` puts a finder in front of
-``sys.meta_path`` that puts those names back just before the first ``import mxnet``, whoever says it. Nothing is imported, and NumPy is
-left alone, until then.
+``install()`` puts a finder in front of ``sys.meta_path``. Nothing is imported, and NumPy is left alone, until somebody says
+``import mxnet``: then the names that NumPy and Python have since removed are put back, and a second finder (``mxnet_import``) takes over,
+which leaves for their first use what a serving process may never need: about 4,000 operator functions and a third of MXNet's modules.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-
-# Removed in NumPy 1.24: aliases of Python's own types.
-_BUILTIN_ALIASES: dict[str, type] = {
-    "bool": bool,
-    "int": int,
-    "float": float,
-    "object": object,
-    "str": str,
-    "complex": complex,
-}
-
-# Removed in NumPy 2.0: other spellings of what is still there.
-_RENAMED = {
-    "float_": "float64",
-    "NaN": "nan",
-    "NAN": "nan",
-    "Inf": "inf",
-    "Infinity": "inf",
-    "infty": "inf",
-    "PINF": "inf",
-    "alltrue": "all",
-    "sometrue": "any",
-    "product": "prod",
-    "cumproduct": "cumprod",
-    "round_": "round",
-    "in1d": "isin",
-    "trapz": "trapezoid",
-}
-
-_CONSTANTS = {"PZERO": 0.0, "NZERO": -0.0, "NINF": float("-inf")}
-
-# Removed with no successor in NumPy; mxnet.numpy_op_fallback reads them at import to wrap them.
-_GONE = ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")
+from typing import Any
 
 
-def install() -> None:
-    """Prepare for ``import mxnet``; cheap, and harmless when called twice or when mxnet is never imported."""
-    if "mxnet" not in sys.modules and not any(isinstance(finder, _StockMxnetFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _StockMxnetFinder())
+def install(*, lazily: bool = True) -> None:
+    """Prepare for ``import mxnet``; cheap, and harmless when called twice or when mxnet is never imported.
+
+    Args:
+        lazily: Whether the import leaves for first use what it can. False puts the removed names back and nothing else: the rival that
+            tests and benchmarks compare with.
+    """
+    if "mxnet" not in sys.modules and not any(isinstance(finder, _FirstImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _FirstImport(lazily=lazily))
 
 
-class _StockMxnetFinder:
-    """Finds nothing itself: it prepares the ground at the first ``import mxnet``, and then takes itself out of the way."""
+class _FirstImport:
+    """Finds mxnet where it is, prepares the ground when it is loaded, and is out of the way from then on."""
+
+    def __init__(self, *, lazily: bool) -> None:
+        self._lazily = lazily
 
     def find_spec(
-        self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name == "mxnet":
-            sys.meta_path.remove(self)
-            restore_removed_names()
-        return None
+        if name != "mxnet":
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            spec.loader = _PreparedLoader(spec, lazily=self._lazily)  # type: ignore[assignment]
+        return spec
 
 
-def restore_removed_names() -> None:
-    """Put back every name that MXNet 1.9.1 reads and that this NumPy or this Python no longer has."""
-    import numpy as np
+class _PreparedLoader:
+    """Stands in for mxnet's loader until it loads.
 
-    for name, value in (_BUILTIN_ALIASES | _CONSTANTS).items():
-        _put_back(np, name, value)
-    for name, successor in _RENAMED.items():
-        if hasattr(np, successor):
-            _put_back(np, name, getattr(np, successor))
-    for name in _GONE:
-        _put_back(np, name, _stand_in(name))
-    if sys.version_info >= (3, 12):
-        _restore_distutils()
+    Not in ``find_spec``: Python holds one lock for all imports while it asks finders. What they import themselves would wait for other
+    threads' imports, and those for the lock.
+    """
 
+    def __init__(self, spec: ModuleSpec, *, lazily: bool) -> None:
+        self._loader: Any = spec.loader
+        self._lazily = lazily
 
-def _put_back(module: ModuleType, name: str, value: object) -> None:
-    # __dict__, not hasattr: NumPy answers removed names with a deprecation error of its own.
-    if name not in vars(module):
-        setattr(module, name, value)
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        # Lazily: an exported net is served without mxnet, and then none of this is needed.
+        from gluon_lambda.runtime.mxnet_import.removed_names import restore_removed_names
 
+        restore_removed_names()
+        if self._lazily:
+            from gluon_lambda.runtime.mxnet_import.finder import MxnetFinder
 
-def _stand_in(name: str) -> Callable[..., Any]:
-    def removed(*_args: object, **_kwargs: object) -> Any:
-        raise AttributeError(f"numpy.{name} was removed from NumPy; install numpy_financial, or NumPy 1.26, to call it")
+            finder = MxnetFinder()
+            sys.meta_path.insert(0, finder)
+            found = finder.find_spec(spec.name)
+            self._loader = found.loader if found else self._loader
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
 
-    removed.__name__ = name
-    return removed
-
-
-def _restore_distutils() -> None:
-    """Give ``distutils.version`` back (gone from Python 3.12), unless setuptools already does."""
-    import importlib.util
-
-    if importlib.util.find_spec("distutils") is not None:
-        return
-    package, version = ModuleType("distutils"), ModuleType("distutils.version")
-    package.__path__ = []
-    version.LooseVersion = version.StrictVersion = LooseVersion  # type: ignore[attr-defined]
-    package.version = version  # type: ignore[attr-defined]
-    sys.modules.update({"distutils": package, "distutils.version": version})
-
-
-class LooseVersion:
-    """What MXNet asks of ``distutils.version.LooseVersion``: versions that compare by their numbers, then by their words."""
-
-    def __init__(self, text: str) -> None:
-        import re
-
-        self.text = text
-        # Numbers sort before words at the same place, as "1.9" < "1.9.post1"; mixed comparison must not raise.
-        self.version = [
-            (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|[a-z]+", text)
-        ]
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.version))
-
-    def __eq__(self, other: object) -> bool:
-        return self.version == _as_version(other).version
-
-    def __lt__(self, other: object) -> bool:
-        return self.version < _as_version(other).version
-
-    def __le__(self, other: object) -> bool:
-        return self.version <= _as_version(other).version
-
-    def __gt__(self, other: object) -> bool:
-        return self.version > _as_version(other).version
-
-    def __ge__(self, other: object) -> bool:
-        return self.version >= _as_version(other).version
-
-
-def _as_version(value: object) -> LooseVersion:
-    return value if isinstance(value, LooseVersion) else LooseVersion(str(value))
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
