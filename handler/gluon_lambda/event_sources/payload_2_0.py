@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from gluon_lambda.event_sources import wire
-from gluon_lambda.types import Event, LambdaContext, Request, Response
+from gluon_lambda.types import Event, LambdaContext, Pairs, Request, Response
 
 
 def speaks(event: Any) -> bool:
@@ -29,7 +29,7 @@ def to_request(event: Event, context: LambdaContext, *prefixes: str) -> Request:
     return Request(
         method=str(http.get("method", "GET")).upper(),
         path=wire.request_path(event.get("rawPath"), *prefixes),
-        query=tuple(parse_qsl(wire.text(event, "rawQueryString"), keep_blank_values=True)),
+        query=_query(wire.text(event, "rawQueryString")),
         headers=wire.request_headers(
             wire.single_values(wire.section(event, "headers")), map(str, wire.listed(event.get("cookies")))
         ),
@@ -37,6 +37,10 @@ def to_request(event: Event, context: LambdaContext, *prefixes: str) -> Request:
         request_id=context.aws_request_id,
         remaining_ms=context.get_remaining_time_in_millis,
     )
+
+
+def _query(raw: str) -> Pairs:
+    return tuple(parse_qsl(raw, keep_blank_values=True)) if raw else ()
 
 
 def to_answer(response: Response) -> Event:

@@ -115,7 +115,7 @@ def decode_body(event: Event) -> bytes:
 
 def single_values(values: Mapping[str, Any]) -> Pairs:
     """Pairs of a mapping of name to text; nulls are left out."""
-    return tuple((name, str(value)) for name, value in values.items() if value is not None)
+    return tuple([(name, str(value)) for name, value in values.items() if value is not None])
 
 
 def multi_values(values: Mapping[str, Any]) -> Pairs:
@@ -143,10 +143,10 @@ def request_headers(named: Iterable[tuple[str, str]], cookies: Iterable[str] = (
         named: Names and values as the event has them.
         cookies: The event's own list of cookies, which outranks cookie headers.
     """
-    headers = tuple((name.lower(), value) for name, value in named)
-    crumbs = "; ".join(cookies) or "; ".join(value for name, value in headers if name == "cookie")
-    rest = tuple(pair for pair in headers if pair[0] != "cookie")
-    return (*rest, ("cookie", crumbs)) if crumbs else rest
+    headers = [(name.lower(), value) for name, value in named]
+    crumbs = "; ".join(cookies) or "; ".join([value for name, value in headers if name == "cookie"])
+    rest = [pair for pair in headers if pair[0] != "cookie"]
+    return (*rest, ("cookie", crumbs)) if crumbs else tuple(rest)
 
 
 def request_path(path: Any, *prefixes: str) -> str:
@@ -159,7 +159,8 @@ def request_path(path: Any, *prefixes: str) -> str:
         path: As the event has it; anything but text counts as ``/``.
         prefixes: What to take off where it is there, first to last, with or without slashes.
     """
-    local = unquote(path) if isinstance(path, str) else ""
+    local = path if isinstance(path, str) else ""
+    local = unquote(local) if "%" in local else local
     local = local if local.startswith("/") else f"/{local}"
     for prefix in prefixes:
         local = _without_prefix(local, prefix.strip("/"))
@@ -183,9 +184,9 @@ def encode_body(response: Response) -> tuple[str, bool]:
 
 
 def _says_text(response: Response) -> bool:
-    headers = dict(response.headers)
     if not response.body:
         return True
+    headers = dict(response.headers)
     if headers.get("content-encoding", "identity") != "identity":
         return False
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -225,7 +226,7 @@ def within_limit(answer: Answer, response: Response, *, limit: int, source: str)
 
 def _longest(response: Response) -> int:
     # Nothing is serialised for the answers that fit whatever they hold, which is nearly all of them.
-    frame = 200 + sum(len(name) + len(value) + 20 for name, value in response.headers)
+    frame = 200 + sum([len(name) + len(value) + 20 for name, value in response.headers])
     return LONGEST_ESCAPE * (len(response.body) + frame)
 
 

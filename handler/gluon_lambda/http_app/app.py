@@ -54,7 +54,7 @@ class HttpApp:
             answer = Answer(_refusal(error, request.request_id))
         if answer is None:
             return None
-        return answer._replace(response=self.finish(answer.response, request.request_id))
+        return Answer(self.finish(answer.response, request.request_id), answer.prediction)
 
     def refuse(self, error: Exception, request_id: str) -> Response:
         """The response for an error that arose outside ``answer``: an undecodable body, a response over the limit, FastAPI's."""

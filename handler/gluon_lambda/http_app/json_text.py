@@ -34,7 +34,7 @@ def _dumps_walked(value: Any) -> bytes:
 
 
 def _dumps(value: Any) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    text = _encode(value)
     # A lone surrogate cannot be UTF-8; as an escape it is valid JSON.
     return text.encode("utf-8", "surrogatepass" if text.isascii() else "backslashreplace")
 
@@ -72,3 +72,7 @@ def _walk(value: Any, depth: int = 0) -> Any:
 
 def _key(key: Any) -> str:
     return key if isinstance(key, str) else json.dumps(_walk(key)).strip('"')
+
+
+# Made once: json.dumps makes an encoder for each call.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode

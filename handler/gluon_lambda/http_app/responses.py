@@ -40,6 +40,8 @@ def prediction_response(prediction: Prediction) -> Response:
         InferenceError: JSON cannot hold the answer, or HTTP its headers.
     """
     body, content_type = _body(prediction)
+    if not prediction.headers and not prediction.content_type:
+        return Response(prediction.status, (("content-type", content_type),), body)
     own = tuple((name.lower(), value) for name, value in prediction.headers)
     content_type = prediction.content_type or dict(own).get("content-type") or content_type
     rest = tuple(pair for pair in own if pair[0] not in _OURS)
@@ -86,8 +88,9 @@ def options_response(methods: tuple[str, ...], cors: Cors) -> Response:
 def finished(response: Response, cors: Cors, request_id: str) -> Response:
     """The response with the headers that all of them carry; a service's own value of one of them is kept."""
     common = (("x-request-id", request_id), *_UNCACHED, *_cors_headers(cors))
-    present = {name for name, _ in response.headers}
-    return response._replace(headers=response.headers + tuple(pair for pair in common if pair[0] not in present))
+    present = dict(response.headers)
+    added = [pair for pair in common if pair[0] not in present]
+    return Response(response.status, (*response.headers, *added), response.body)
 
 
 def _cors_headers(cors: Cors) -> Pairs:

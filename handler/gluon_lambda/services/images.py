@@ -12,7 +12,7 @@ from collections.abc import Callable
 from io import BytesIO
 from itertools import cycle
 from math import gcd
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -129,6 +129,14 @@ def _reason(error: Exception) -> str:
 
 
 def _upright(image: Image) -> Image:
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except PILLOW_ERRORS:  # the pixels are whole; what is said about them is not, and counts as not said
+        return image
+    return image if orientation == 1 else _turned(image, orientation)
+
+
+def _turned(image: Image, orientation: Any) -> Image:
     from PIL.Image import Transpose  # lazy: see load_codecs
 
     turns = {
@@ -140,10 +148,7 @@ def _upright(image: Image) -> Image:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    try:
-        turn = turns.get(image.getexif().get(EXIF_ORIENTATION, 1))
-    except PILLOW_ERRORS:  # the pixels are whole; what is said about them is not, and counts as not said
-        return image
+    turn = turns.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 

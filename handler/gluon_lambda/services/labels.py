@@ -111,9 +111,8 @@ def softmax(values: Array) -> Array:
 def best(values: Array, steps: AnswerSteps) -> list[dict[str, Any]]:
     """The ``top_k`` greatest of a vector with their labels (or numbers), greatest first, the earlier class first in a tie."""
     order = _greatest(values, steps.top_k)
-    names = [steps.labels[at] for at in order.tolist()] if steps.labels else order.tolist()
-    chances = values[order].astype(np.float64).tolist()
-    return [{"class": name, "probability": chance} for name, chance in zip(names, chances, strict=True)]
+    found = zip(order.tolist(), values[order].tolist(), strict=True)
+    return [{"class": steps.labels[at] if steps.labels else at, "probability": float(chance)} for at, chance in found]
 
 
 def _greatest(values: Array, count: int) -> Array:
@@ -121,7 +120,10 @@ def _greatest(values: Array, count: int) -> Array:
     falling = ~values if values.dtype.kind in "iub" else -values  # an unsigned 0 has no negative
     if values.size < _MANY * count:
         return np.argsort(falling, kind="stable")[:count]
-    last = np.partition(falling, count - 1)[count - 1]
-    candidates: Array = np.flatnonzero(~(falling > last))
-    order: Array = candidates[np.argsort(falling[candidates], kind="stable")[:count]]
+    sorted_there = falling.copy()
+    sorted_there.partition(count - 1)
+    candidates: Array = (falling <= sorted_there[count - 1]).nonzero()[0]
+    if not candidates.size:  # not even so many are numbers
+        return np.argsort(falling, kind="stable")[:count]
+    order: Array = candidates[falling[candidates].argsort(kind="stable")[:count]]
     return order

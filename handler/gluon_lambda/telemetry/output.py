@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 Record = dict[str, Any]
@@ -19,6 +19,8 @@ _STDOUT, _STDERR = 1, 2
 # A record that CloudWatch would cut (256 KB an event) is cut here, so that what is left is still JSON: a message and a traceback may both
 # quote what an archive's code printed or a client sent.
 _LONGEST_TEXT = 60_000
+# Made once: json.dumps makes an encoder for each call.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class Output:
@@ -31,26 +33,31 @@ class Output:
 
     def write(self, record: Record) -> None:
         """Write ``record`` as one JSON line, texts that are longer than CloudWatch takes cut off."""
-        kept = {name: value[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in record.items()}
-        line = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=str)
+        line = _json(record)
+        if len(line) > _LONGEST_TEXT:
+            line = _json(
+                {name: value[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in record.items()}
+            )
         _write_all(self._stdout, line.encode("utf-8", "backslashreplace") + b"\n")
 
-    @contextmanager
-    def catch(self, report: Callable[[str], None]) -> Iterator[None]:
+    def catch(self, report: Callable[[str], None]) -> Catching:
         """While the body runs, hold back what is written to stdout and stderr; then hand it to ``report`` line by line."""
-        _flush_python_streams()
-        streams = sys.stdout, sys.stderr
+        return Catching(self, report)
+
+    def lend(self) -> None:
+        """Let both descriptors lead to the file in memory."""
+        _flush(sys.stdout)
+        _flush(sys.stderr)
         os.dup2(self._caught, _STDOUT)
         os.dup2(self._caught, _STDERR)
-        try:
-            yield
-        finally:
-            _flush_python_streams()
-            os.dup2(self._stdout, _STDOUT)
-            os.dup2(self._stderr, _STDERR)
-            sys.stdout, sys.stderr = _usable(streams[0], _STDOUT), _usable(streams[1], _STDERR)
-            for line in self._take_lines():
-                report(line)
+
+    def take_back(self) -> list[str]:
+        """Let them lead where they led; returns the lines that were written meanwhile."""
+        _flush(sys.stdout)
+        _flush(sys.stderr)
+        os.dup2(self._stdout, _STDOUT)
+        os.dup2(self._stderr, _STDERR)
+        return self._take_lines()
 
     def _take_lines(self) -> list[str]:
         size = os.lseek(self._caught, 0, os.SEEK_CUR)
@@ -60,6 +67,26 @@ class Output:
         os.ftruncate(self._caught, 0)
         os.lseek(self._caught, 0, os.SEEK_SET)
         return [line for line in text.splitlines() if line.strip()]
+
+
+class Catching:
+    """The context of ``Output.catch``. No generator: this is on the way of every request."""
+
+    def __init__(self, output: Output, report: Callable[[str], None]) -> None:
+        """Hand what ``output`` catches to ``report``."""
+        self._output = output
+        self._report = report
+
+    def __enter__(self) -> None:
+        self._streams = sys.stdout, sys.stderr
+        self._output.lend()
+
+    def __exit__(self, *_error: object) -> None:
+        lines = self._output.take_back()
+        out, err = self._streams
+        sys.stdout, sys.stderr = _usable(out, _STDOUT), _usable(err, _STDERR)
+        for line in lines:
+            self._report(line)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -73,8 +100,7 @@ def _usable(stream: TextIO, descriptor: int) -> TextIO:
     return open(descriptor, "w", errors="backslashreplace", closefd=False) if closed else stream
 
 
-def _flush_python_streams() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        # An archive's code may have closed them, or put something of its own in their place.
-        with suppress(ValueError, OSError, AttributeError):
-            stream.flush()
+def _flush(stream: TextIO) -> None:
+    # An archive's code may have closed it, or put something of its own in its place.
+    with suppress(ValueError, OSError, AttributeError):
+        stream.flush()
