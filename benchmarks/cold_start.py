@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,8 +26,8 @@ from benchmarks.machine import cpu_time, foreign_share, machine_facts, versions_
 from benchmarks.measure import Lambda, Measured, Probe, measure
 from benchmarks.report import to_result
 from benchmarks.s3_server import serve
-from benchmarks.s3_terms import PAIRS
-from benchmarks.sandbox import SandboxFailed
+from benchmarks.s3_terms import CLIENT_PROBE, PAIRS, client_ms, fetch_probe
+from benchmarks.sandbox import SandboxFailed, lambda_environ
 from benchmarks.tables import table
 from benchmarks.targets import targets_of
 from benchmarks.workload import MissingArchive, Workload, prepare_workload, require_examples
@@ -131,15 +132,26 @@ def measure_field(
         compile_bytecode(contender)
     logs = options.out.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    names = {contender.name for contender in field}
     with ExitStack() as stack:
-        probes: dict[str, Probe] = {}
-        for model, (on_s3, _) in PAIRS.items():
-            if on_s3 in names:
-                fetch = stack.enter_context(BareFetch(endpoint, f"/{BUCKET}/{workload.archives[model].name}"))
-                probes[model] = fetch.milliseconds
+        probes = probes_of(options, field, workload, endpoint, stack)
         setting = Lambda(workload.events, options.library_path, logs)
         return measure(setting, field, probes, cold=options.cold, warm=options.warm, say=print)
+
+
+def probes_of(
+    options: argparse.Namespace, field: Sequence[Contender], workload: Workload, endpoint: str, stack: ExitStack
+) -> dict[str, Probe]:
+    """What is measured beside those contenders that have their archive on S3: its fetch, and the client's import."""
+    probes: dict[str, Probe] = {}
+    by_name = {contender.name: contender for contender in field}
+    for model, (on_s3, _) in PAIRS.items():
+        if on_s3 in by_name:
+            fetch = stack.enter_context(BareFetch(endpoint, f"/{BUCKET}/{workload.archives[model].name}"))
+            probes[fetch_probe(model)] = fetch.milliseconds
+            mine = by_name[on_s3]
+            environ = lambda_environ(mine, address="", library_path=options.library_path, scratch="")
+            probes[CLIENT_PROBE] = partial(client_ms, mine.python, mine.folder, environ)
+    return probes
 
 
 @contextmanager

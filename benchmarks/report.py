@@ -89,11 +89,11 @@ def rounded(span: Span) -> dict[str, Any]:
 def to_result(measured: Measured, field: Sequence[Contender], facts: Mapping[str, Any]) -> dict[str, Any]:
     """The whole result as JSON holds it; ``facts`` are machine, versions, settings and what was measured beside."""
     contenders = {each.name: contender_result(each, measured.series) for each in field}
-    fetches = {name: distribution(values) for name, values in measured.probes.items()}
+    probes = {name: distribution(values) for name, values in measured.probes.items()}
     return {
         "schema": SCHEMA,
         **facts,
         "contenders": contenders,
-        "fetch_ms": fetches,
+        "probes_ms": probes,
         "s3": s3_result(measured),
     }

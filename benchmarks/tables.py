@@ -65,13 +65,13 @@ def heading(result: Mapping[str, Any]) -> str:
 def block_lines(quantity: Quantity, workload: str, contenders: Mapping[str, Any]) -> Iterator[str]:
     """One quantity's lines."""
     yardsticks = [name for name in YARDSTICKS[workload] if name in contenders]
-    columns = "".join(f"{'/ ' + name:>22}" for name in yardsticks)
+    columns = "".join(f"{'/ ' + name:>25}" for name in yardsticks)
     yield f"{quantity.title:<46}{'median':>9}{'mean':>9}{'p99':>9}{columns}"
     for name, result in contenders.items():
         entry = result[quantity.key]
         summary = Summary(entry["median"], entry["mean"], entry["p99"])
         numbers = "".join(f"{value:>9.{quantity.digits}f}" for value in summary)
-        ratios = "".join(f"{ratio_text(Ratio(**entry['ratios'][to])):>22}" for to in yardsticks)
+        ratios = "".join(f"{ratio_text(Ratio(**entry['ratios'][to])):>25}" for to in yardsticks)
         yield f"  {name:<44}{numbers}{ratios}"
 
 
@@ -86,4 +86,4 @@ def s3_lines(s3: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'archive on S3, ms (medians)':<46}" + "".join(f"{column:>10}" for column in columns)
     for workload, terms in s3.items():
         yield f"  {workload:<44}" + "".join(f"{terms[f'{column}_ms']:>10.0f}" for column in columns)
-    yield "  bound: max(fetch, imports) + load; imports include the S3 client's (client); imports - client + load: from disk"
+    yield "  bound: max(fetch, imports) + load; imports: with the S3 client's (client); imports - client + load: as from disk"

@@ -6,7 +6,6 @@ removed are put back, without which there would be nothing to compare; then Pyth
 
 from __future__ import annotations
 
-import os
 import sys
 
 from gluon_lambda.runtime import stock_mxnet
@@ -14,9 +13,9 @@ from gluon_lambda.runtime import stock_mxnet
 # Before INIT, whose own call then finds the ground prepared and changes nothing.
 stock_mxnet.install(lazily=False)
 
-from gluon_lambda.bootstrap import create_handler  # noqa: E402
+from lambda_function import lambda_handler  # noqa: E402
 
-lambda_handler = create_handler(os.environ)
-
-if any(type(finder).__name__ == "MxnetFinder" for finder in sys.meta_path):
+if "gluon_lambda.runtime.mxnet_import.finder" in sys.modules:
     raise RuntimeError("the fast import was installed nevertheless: there would be nothing to compare")
+
+__all__ = ["lambda_handler"]

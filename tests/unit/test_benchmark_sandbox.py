@@ -153,7 +153,7 @@ def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path)
         say=lambda _: None,
     )
     result = to_result(measured, [quick, slow], {"machine": MACHINE, "settings": {"cold": 2, "warm": 4}})
-    assert result["fetch_ms"]["one"]["values"] == [7.0, 7.0]
+    assert result["probes_ms"]["one"]["values"] == [7.0, 7.0]
     warm = result["contenders"]["floor"]["warm_ms"]
     assert len(warm["values"]) == 4
     assert warm["ratios"]["naive"]["value"] < 0.7

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.contenders import MOBILENET
 from benchmarks.measure import Measured, Series
-from benchmarks.s3_terms import CLIENT, s3_result, terms_of
+from benchmarks.s3_terms import CLIENT_PROBE, fetch_probe, s3_result, terms_of
 from benchmarks.sandbox import ColdStart
 from benchmarks.targets import Target, target_line, targets_of
 from benchmarks.timeline import Span
@@ -73,24 +73,25 @@ def test_a_row_shows_value_limit_and_verdict(target: Target, shown: str) -> None
 
 def test_imports_and_load_make_up_the_cold_start_from_disk_and_the_client_comes_on_top() -> None:
     disk = start(
-        300.0, Span("imports", 40, 100), Span("numpy", 100, 160), Span("load", 160, 250), Span("dlopen", 50, 90, "engine"),
-        init=250,
+        300.0, Span("imports", 40, 100), Span("waiting", 100, 120), Span("numpy", 120, 160), Span("waiting", 160, 250),
+        Span("numpy", 50, 290, "engine"), init=250,
     )  # fmt: skip
-    on_s3 = start(350.0, Span(CLIENT, 60, 85, "fetch"))
-    terms = terms_of(on_s3, disk, fetch=30.0)
-    assert (terms.client, terms.imports, terms.load) == (25.0, 185.0, 140.0)
+    terms = terms_of(disk, fetch=30.0, client=25.0)
+    assert (terms.imports, terms.load) == (185.0, 140.0)
     assert terms.imports - terms.client + terms.load == disk.total_ms
     assert terms.bound == 185.0 + 140.0
-    assert terms_of(on_s3, disk, fetch=500.0).bound == 500.0 + 140.0
+    assert terms_of(disk, fetch=500.0, client=25.0).bound == 500.0 + 140.0
 
 
 def test_the_bound_is_that_of_the_same_round() -> None:
     disk = [start(100.0, Span("imports", 0, 60)), start(200.0, Span("imports", 0, 120))]
-    on_s3 = [start(110.0), start(220.0)]
+    on_s3 = [start(132.0), start(242.0)]
     series = {"ours": Series(disk, [1.0], 1), "ours-s3": Series(on_s3, [1.0], 1)}
-    terms = s3_result(Measured(series, {MOBILENET: [10.0, 10.0]}))[MOBILENET]
+    probes = {fetch_probe(MOBILENET): [10.0, 10.0], CLIENT_PROBE: [20.0, 20.0]}
+    terms = s3_result(Measured(series, probes))[MOBILENET]
     assert terms["ratio"] == {"value": 1.1, "low": 1.1, "high": 1.1}
 
 
 def test_without_the_disks_cold_start_there_is_no_bound() -> None:
-    assert s3_result(Measured({"ours-s3": Series([start(1.0)], [1.0], 1)}, {MOBILENET: [1.0]})) == {}
+    probes = {fetch_probe(MOBILENET): [1.0], CLIENT_PROBE: [1.0]}
+    assert s3_result(Measured({"ours-s3": Series([start(1.0)], [1.0], 1)}, probes)) == {}
