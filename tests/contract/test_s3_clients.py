@@ -18,7 +18,7 @@ from gluon_lambda.archive_store.fetching import begin, fetch
 from gluon_lambda.archive_store.location import parse_location
 from gluon_lambda.archive_store.s3 import S3Client, make_full_client, make_s3_client
 from gluon_lambda.archive_store.s3_lean import LeanClient
-from gluon_lambda.archive_store.s3_transfer import PART_BYTES
+from gluon_lambda.archive_store.s3_transfer import SMALLEST_PART_BYTES
 from gluon_lambda.errors import ArchiveCorrupt, ArchiveNotFound, ArchiveRejected, LoadError, StoreUnavailable
 from tests.archive_samples import FILES_0_4, zip_bytes
 from tests.scripted_s3 import (
@@ -41,8 +41,8 @@ BUCKET = "models-bucket"
 KEY = "live nets/zéro+net~(1).model"
 SMALL = zip_bytes(FILES_0_4)
 # Three parts.
-LARGE = random.Random(1).randbytes(2 * PART_BYTES + 5000)
-OTHER = random.Random(2).randbytes(2 * PART_BYTES + 9000)
+LARGE = random.Random(1).randbytes(2 * SMALLEST_PART_BYTES + 5000)
+OTHER = random.Random(2).randbytes(2 * SMALLEST_PART_BYTES + 9000)
 URL = "s3://models-bucket/net.model"
 
 Connect = Callable[[dict[str, str]], S3Client]
@@ -199,12 +199,12 @@ def test_what_passes_is_tried_again(s3: ScriptedS3, connect: Connect, cache: Cac
 
 
 def test_a_body_that_breaks_off_goes_on_where_it_broke_off(s3: ScriptedS3, connect: Connect, cache: Cache) -> None:
-    s3.replace(LARGE[:PART_BYTES])
-    s3.script = [breaking_off(3 << 20)]
-    assert fetched_bytes(s3, connect, cache) == LARGE[:PART_BYTES]
+    s3.replace(LARGE[:SMALLEST_PART_BYTES])
+    s3.script = [breaking_off(1 << 20)]
+    assert fetched_bytes(s3, connect, cache) == LARGE[:SMALLEST_PART_BYTES]
     starts = [int(asked.headers["range"].removeprefix("bytes=").partition("-")[0]) for asked in s3.asked]
     assert starts[0] == 0
-    assert 0 < starts[1] <= 3 << 20
+    assert 0 < starts[1] <= 1 << 20
 
 
 LASTING: dict[str, tuple[Mishap, type[LoadError], str]] = {

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from gluon_lambda.archive_store.location import Location
     from gluon_lambda.archive_store.s3 import S3Client
 
-# Amazon S3 User Guide, "Performance guidelines": parts of 8 or 16 MB, one connection for each 85 to 90 MB/s.
-PART_BYTES = 8 << 20
+# Amazon S3 User Guide, "Performance guidelines": parts of 8 or 16 MB, one connection for each 85 to 90 MB/s. Smaller ones where a smaller
+# object would leave connections idle.
 CONNECTIONS = 8
+PART_BYTES = 8 << 20
+SMALLEST_PART_BYTES = 2 << 20
 # Fits the processor's cache, so that copying on from it is nearly free.
 BUFFER_BYTES = 1 << 20
 # How often a part is asked for whose body breaks off.
@@ -63,7 +65,7 @@ def open_object(location: Location, client: S3Client, **unless: str) -> Opening:
     pinned = {"VersionId": location.version_id} if location.version_id else {}
     request = {"Bucket": location.bucket, "Key": location.path, **pinned}
     try:
-        answer = client.get_object(**request, **unless, Range=f"bytes=0-{PART_BYTES - 1}")
+        answer = client.get_object(**request, **unless, Range=f"bytes=0-{SMALLEST_PART_BYTES - 1}")
     except answered_error() as error:
         if error_code(error) not in EMPTY:
             raise
@@ -86,6 +88,13 @@ def size_of(answer: Mapping[str, Any]) -> int:
     """Bytes of the whole object of which an answer brings a part or all."""
     match = CONTENT_RANGE.fullmatch(str(answer.get("ContentRange", "")))
     return int(match[3]) if match else int(answer["ContentLength"])
+
+
+def spans(first: int, size: int) -> list[tuple[int, int]]:
+    """Start and end of an object's parts after its first: few enough to be large, and enough for every connection."""
+    share = -(-(size - first) // CONNECTIONS)
+    length = min(max(share, SMALLEST_PART_BYTES), PART_BYTES)
+    return [(start, min(size, start + length)) for start in range(first, size, length)]
 
 
 class Part:
@@ -120,9 +129,7 @@ class Transfer:
         self._opening = opening
         self._sink = sink
         first = int(opening.answer["ContentLength"])
-        starts = range(first, opening.size, PART_BYTES)
-        others = [Part(start, min(opening.size, start + PART_BYTES)) for start in starts]
-        self._parts = [Part(0, first, opening.answer), *others]
+        self._parts = [Part(0, first, opening.answer), *(Part(*span) for span in spans(first, opening.size))]
         self._taken = 0
         self._taking = threading.Lock()
         self._is_given_up = False
