@@ -30,17 +30,15 @@ from benchmarks.knob_nets import SHAPES
 from benchmarks.knob_worker import Spec
 from benchmarks.machine import cpu_time, foreign_share, machine_facts
 from benchmarks.measure import turns
+from gluon_lambda.runtime.engine_environment import engine_environment
 
-# Every process but the worker itself is to stay off the measured CPU's account: they only wait.
 SETTLING_RUNS = 5
 GAP_MS = 20.0
 # Lambda's period, as others have measured it from inside, and Linux's own.
 LAMBDA_PERIOD_MS, LINUX_PERIOD_MS = 20, 100
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-TWO_THREADS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-BOUND = {"OMP_PROC_BIND": "true"}
-NAIVE = {"MXNET_ENGINE_TYPE": "NaiveEngine", "MXNET_USE_OPERATOR_TUNING": "0"}
+NO_QUOTA = Quota(0, LAMBDA_PERIOD_MS)
+# Two nets tell where a table is not about threads: one whose operators take the time, one where it goes between them.
+TWO_NETS = ("mobilenet1.0", "lenet")
 
 
 class Contender(NamedTuple):
@@ -73,47 +71,50 @@ class Table(NamedTuple):
         title: Above its blocks.
         contenders: Who takes part.
         cells: Where they are compared.
+        starts: Fresh processes of each contender and net.
     """
 
     key: str
     title: str
     contenders: tuple[Contender, ...]
     cells: tuple[Cell, ...]
+    starts: int
+
+
+def ours(threads: int, **changed: str) -> dict[str, str]:
+    """The environment that the handler sets for so many threads, with some of it changed."""
+    return engine_environment(threads, tempfile.gettempdir()) | changed
 
 
 def threads_table() -> Table:
     """How many threads, bound or not, spinning for long or not, under each quota."""
     contenders = (
-        Contender("1 thread", {**NAIVE, **ONE_THREAD}, {}),
-        Contender("2 threads, bound", {**NAIVE, **TWO_THREADS, **BOUND}, {}),
-        Contender("2 threads, free", {**NAIVE, **TWO_THREADS}, {}),
-        Contender("2 threads, bound, short spin", {**NAIVE, **TWO_THREADS, **BOUND, "GOMP_SPINCOUNT": "10000"}, {}),
-        Contender("2 threads, bound, no spin", {**NAIVE, **TWO_THREADS, **BOUND, "OMP_WAIT_POLICY": "passive"}, {}),
+        Contender("1 thread", ours(1), {}),
+        Contender("2 threads", ours(2), {}),
+        Contender("2 threads, spinning as libgomp does by itself", ours(2, GOMP_SPINCOUNT="300000"), {}),
+        Contender("2 threads, not bound", ours(2, OMP_PROC_BIND="false"), {}),
     )
-    lambda_quotas = [Quota(vcpus, LAMBDA_PERIOD_MS) for vcpus in (0.5, 1, 1.13, 1.5, 2)]
-    quotas = [*lambda_quotas, Quota(1.13, LINUX_PERIOD_MS), Quota(1.5, LINUX_PERIOD_MS)]
-    cells = (Cell(net, quota, gap) for net in SHAPES for quota in quotas for gap in (0.0, GAP_MS))
-    return Table("threads", "Threads under a CPU quota, exported nets", contenders, tuple(cells))
+    quotas = [Quota(vcpus, LAMBDA_PERIOD_MS) for vcpus in (0.5, 1, 1.13, 1.5, 2)]
+    cells = [Cell(net, quota, gap) for net in SHAPES for quota in quotas for gap in (0.0, GAP_MS)]
+    cells += [Cell(net, Quota(vcpus, LINUX_PERIOD_MS), 0.0) for net in SHAPES for vcpus in (1.13, 1.5)]
+    return Table("threads", "Threads under a CPU quota, exported nets", contenders, tuple(cells), starts=1)
 
 
 def engine_table() -> Table:
-    """The engine's type and its workers, for both ways to run a net."""
+    """The engine's type, for both ways to run a net, and what operator tuning costs."""
     types = ("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice")
-    base = {**ONE_THREAD, "MXNET_USE_OPERATOR_TUNING": "0"}
     contenders = [
-        Contender(f"{how}, {each}", {**base, "MXNET_ENGINE_TYPE": each}, {"how": how})
+        Contender(f"{how}, {each}", ours(1, MXNET_ENGINE_TYPE=each), {"how": how})
         for how in ("exported", "gluon")
         for each in types
     ]
-    tuned = {**NAIVE, **ONE_THREAD, "MXNET_USE_OPERATOR_TUNING": "1"}
-    contenders.append(Contender("exported, NaiveEngine, operators tuned", tuned, {}))
-    cells = (Cell(net, Quota(0, LAMBDA_PERIOD_MS), 0.0) for net in SHAPES)
-    return Table("engine", "Engine type, 1 thread, no quota", tuple(contenders), tuple(cells))
+    tuned = Contender("exported, NaiveEngine, operators tuned", ours(1, MXNET_USE_OPERATOR_TUNING="1"), {})
+    cells = (Cell(net, NO_QUOTA, 0.0) for net in TWO_NETS)
+    return Table("engine", "Engine type, 1 thread, no quota", (*contenders, tuned), tuple(cells), starts=3)
 
 
 def net_table() -> Table:
     """Fusing and static memory, for a SymbolBlock."""
-    environ = {**NAIVE, **ONE_THREAD}
     ways = {
         "as it is": (False, False, False),
         "static memory": (False, True, False),
@@ -122,25 +123,25 @@ def net_table() -> Table:
         "fused, static memory and plan": (True, True, True),
     }
     contenders = [
-        Contender(name, environ, {"how": "gluon", "fuse": fuse, "static_alloc": alloc, "static_shape": shape})
+        Contender(name, ours(1), {"how": "gluon", "fuse": fuse, "static_alloc": alloc, "static_shape": shape})
         for name, (fuse, alloc, shape) in ways.items()
     ]
-    contenders.append(Contender("our predictor", environ, {"how": "exported"}))
-    cells = (Cell(net, Quota(0, LAMBDA_PERIOD_MS), 0.0) for net in SHAPES)
-    return Table("net", "How a net is made ready, 1 thread, no quota", tuple(contenders), tuple(cells))
+    predictor = Contender("our predictor", ours(1), {"how": "exported"})
+    cells = (Cell(net, NO_QUOTA, 0.0) for net in TWO_NETS)
+    return Table("net", "How a net is made ready, 1 thread, no quota", (*contenders, predictor), tuple(cells), starts=2)
 
 
 def one_core_table() -> Table:
     """MXNet as it comes against our settings, on one CPU."""
     one = {"cpus": (min(os.sched_getaffinity(0)),)}
     contenders = (
-        Contender("MXNet as it comes, SymbolBlock", {}, {**one, "how": "gluon"}),
-        Contender("our settings, SymbolBlock", {**NAIVE, **ONE_THREAD}, {**one, "how": "gluon"}),
-        Contender("MXNet as it comes, our predictor", {}, one),
-        Contender("our settings, our predictor", {**NAIVE, **ONE_THREAD}, one),
+        Contender("SymbolBlock, MXNet as it comes", {}, {**one, "how": "gluon"}),
+        Contender("SymbolBlock, our settings", ours(1), {**one, "how": "gluon"}),
+        Contender("our predictor, MXNet as it comes", {}, one),
+        Contender("our predictor, our settings", ours(1), one),
     )
-    cells = (Cell(net, Quota(0, LAMBDA_PERIOD_MS), gap) for net in SHAPES for gap in (0.0, GAP_MS))
-    return Table("one-core", "One CPU: MXNet as it comes and our settings", contenders, tuple(cells))
+    cells = (Cell(net, NO_QUOTA, gap) for net in SHAPES for gap in (0.0, GAP_MS))
+    return Table("one-core", "One CPU: MXNet as it comes and our settings", contenders, tuple(cells), starts=4)
 
 
 TABLES = (threads_table, engine_table, net_table, one_core_table)
@@ -153,17 +154,15 @@ class Repetitions(NamedTuple):
         rounds: Turns of each contender in a block.
         row_ms: About how long one turn of runs in a row lasts.
         singles: Runs in one turn of runs one by one.
-        starts: Fresh processes of each contender and net.
     """
 
     rounds: int
     row_ms: float
     singles: int
-    starts: int
 
 
-FULL = Repetitions(rounds=4, row_ms=250, singles=15, starts=5)
-QUICK = Repetitions(rounds=2, row_ms=60, singles=4, starts=1)
+FULL = Repetitions(rounds=4, row_ms=200, singles=14)
+QUICK = Repetitions(rounds=2, row_ms=60, singles=4)
 
 
 class Worker:
@@ -212,7 +211,7 @@ def measure_table(table: Table, nets: Path, often: Repetitions, group: QuotaGrou
     done: list[dict[str, Any]] = []
     for net in dict.fromkeys(cell.net for cell in table.cells):
         with ExitStack() as at_end:
-            workers = start_workers(table, net, nets, often, at_end)
+            workers = start_workers(table, net, nets, at_end)
             for cell in table.cells:
                 if cell.net == net and (group is not None or not cell.quota.vcpus):
                     done.append({**cell_facts(cell), "contenders": measure_cell(cell, workers, often, group)})
@@ -220,17 +219,15 @@ def measure_table(table: Table, nets: Path, often: Repetitions, group: QuotaGrou
     return done
 
 
-def start_workers(
-    table: Table, net: str, nets: Path, often: Repetitions, at_end: ExitStack
-) -> dict[str, tuple[Worker, dict[str, Any]]]:
+def start_workers(table: Table, net: str, nets: Path, at_end: ExitStack) -> dict[str, tuple[Worker, dict[str, Any]]]:
     """One living worker for each contender, and what it cost to start one, over several starts taking turns."""
     starts: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in table.contenders}
     workers: dict[str, Worker] = {}
-    for number, order in enumerate(turns(table.contenders, often.starts)):
+    for number, order in enumerate(turns(table.contenders, table.starts)):
         for contender in order:
             worker = start(contender, net, nets)
             starts[contender.name].append(worker.ready)
-            if number == often.starts - 1:
+            if number == table.starts - 1:
                 at_end.callback(worker.stop)
                 workers[contender.name] = worker
             else:

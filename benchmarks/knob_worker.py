@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ def peak_kib() -> int:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
-def main(text: str) -> None:
+def serve(text: str) -> None:
     """Open the net, answer once, then run it as told until there is nothing more to read."""
     spec = Spec(**json.loads(text))
     if spec.cpus:
@@ -111,4 +112,7 @@ def main(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    # As in the handler, whose models have a thread of their own: it is the one that libgomp binds.
+    thread = threading.Thread(target=serve, args=(sys.argv[1],))
+    thread.start()
+    thread.join()

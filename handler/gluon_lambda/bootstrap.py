@@ -293,7 +293,9 @@ def _net_options(settings: Settings, *, fuse: str) -> NetOptions:
     """How nets are made ready; they are fused where GLUON_FUSE says ``all``, or ``fuse``."""
     from gluon_lambda.types import NetOptions
 
-    return NetOptions(settings.fuse in ("all", fuse), settings.static_alloc, settings.static_shape)
+    # MXNet refuses the second without the first.
+    static_shape = settings.static_alloc and settings.static_shape
+    return NetOptions(settings.fuse in ("all", fuse), settings.static_alloc, static_shape)
 
 
 def _store_models(init: Init, store: ArchiveStore, load: Callable[[str, Location], LoadedModel]) -> StoreModels:

@@ -114,5 +114,10 @@ def test_whether_threads_are_bound_is_the_users_to_say(*, setting: bool, expecte
     assert "OMP_PROC_BIND" not in engine_environment(1, "/tmp", bind_threads=setting)
 
 
+def test_several_threads_wait_for_one_another_only_for_a_moment() -> None:
+    assert int(engine_environment(2, "/tmp")["GOMP_SPINCOUNT"]) < 300_000
+    assert "GOMP_SPINCOUNT" not in engine_environment(1, "/tmp")
+
+
 def test_the_engines_type_is_the_users_to_say() -> None:
     assert engine_environment(1, "/tmp", engine_type="ThreadedEngine")["MXNET_ENGINE_TYPE"] == "ThreadedEngine"
