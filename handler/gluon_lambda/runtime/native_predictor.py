@@ -18,7 +18,6 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from gluon_lambda.errors import (
-    ArchiveCorrupt,
     InferenceError,
     OutOfMemory,
     ParametersMismatch,
@@ -26,9 +25,11 @@ from gluon_lambda.errors import (
     tells_of_memory,
 )
 from gluon_lambda.runtime.dtypes import dtype_flag, dtype_size, is_known
+from gluon_lambda.runtime.fusing import fused
 from gluon_lambda.runtime.libmxnet import Handle, Library, MXNetError, strings
 from gluon_lambda.runtime.net_checks import check_net
 from gluon_lambda.runtime.params_file import Parameter, free_arrays, load_parameters, spec_of
+from gluon_lambda.runtime.symbol_checks import ParsedSymbol, parse_symbol
 from gluon_lambda.runtime.symbol_graph import Shape, infer_shapes, input_names, numpy_shapes, open_symbol
 from gluon_lambda.types import NetOptions, TensorSpec
 
@@ -76,8 +77,9 @@ class NativePredictor:
         self._outputs: tuple[TensorSpec, ...] = ()
         self._plans: OrderedDict[tuple[Shape, ...], _Plan] = OrderedDict()
         self._lock = threading.Lock()
+        parsed = parse_symbol(symbol, where=name)
         self._symbol = open_symbol(library, symbol, where=name)
-        self._parameters, self._fused = self._load(params)
+        self._parameters, self._fused = self._load(params, parsed)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -135,30 +137,18 @@ class NativePredictor:
             for handle in {self._fused.value, self._symbol.handle.value}:
                 self._library.call("MXSymbolFree", handle)
 
-    def _load(self, params: bytes | memoryview) -> tuple[dict[str, Parameter], Handle]:
+    def _load(self, params: bytes | memoryview, parsed: ParsedSymbol) -> tuple[dict[str, Parameter], Handle]:
         with numpy_shapes(self._library, on=self._symbol.numpy_shape), ExitStack() as on_failure:
             on_failure.callback(self._library.call, "MXSymbolFree", self._symbol.handle)
             loaded = load_parameters(self._library, params, where=self._name)
             on_failure.callback(free_arrays, self._library, [parameter.handle for parameter in loaded.values()])
             specs = {name: parameter.spec for name, parameter in loaded.items()}
             check_net(self._library, self._symbol, specs, self._inputs, where=self._name)
-            fused = self._fuse({spec.dtype for spec in (*self._inputs, *specs.values())})
+            symbol, types = self._symbol.handle, {spec.dtype for spec in specs.values()}
+            if self._options.fuse:
+                symbol = fused(self._library, symbol, parsed, self._inputs, types, where=self._name)
             on_failure.pop_all()
-        return loaded, fused
-
-    def _fuse(self, types: set[str]) -> Handle:
-        """The symbol with convolution, batch norm and activation joined into one operator each (oneDNN's subgraphs).
-
-        oneDNN has float32 only; a net that has anything in another float type stays as it is.
-        """
-        if not self._options.fuse or types & {"float16", "float64"}:
-            return self._symbol.handle
-        fused = Handle()
-        try:
-            self._library.call("MXGenBackendSubgraph", self._symbol.handle, b"MKLDNN", byref(fused))
-        except MXNetError as error:
-            raise ArchiveCorrupt(f"{self._name}: the symbol's operators cannot be fused: {error}") from error
-        return fused
+        return loaded, symbol
 
     @contextmanager
     def _run(self, plan: _Plan) -> Iterator[list[int]]:

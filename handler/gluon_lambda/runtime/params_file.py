@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gluon_lambda.errors import ArchiveCorrupt, OutOfMemory, tells_of_memory
 from gluon_lambda.runtime.dtypes import dtype_name
 from gluon_lambda.runtime.libmxnet import Library, MXNetError
+from gluon_lambda.runtime.params_layout import check_layout
 from gluon_lambda.types import TensorSpec
 
 
@@ -71,6 +72,7 @@ def spec_of(library: Library, handle: int, name: str) -> TensorSpec:
 
 
 def _load(library: Library, params: bytes | memoryview, *, where: str) -> tuple[list[int], list[str]]:
+    check_layout(params, where=where)
     count, handles = c_uint32(), POINTER(c_void_p)()
     name_count, names = c_uint32(), POINTER(c_char_p)()
     try:
