@@ -50,6 +50,21 @@ class S3Client(Protocol):
 ClientFactory = Callable[[], S3Client]
 
 
+def import_compiled(environ: Mapping[str, str] = os.environ) -> None:
+    """Import what the lean client uses that is compiled (6 ms; 14 ms with TLS).
+
+    For INIT, before it opens libmxnet: an extension module that is imported meanwhile waits for that, with the interpreter locked.
+    """
+    # lazy, all of them: archives on disk need none
+    import datetime  # noqa: F401
+    import hashlib  # noqa: F401
+    import socket  # noqa: F401
+
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or "https:"
+    if endpoint.startswith("https:"):
+        import ssl  # noqa: F401
+
+
 def make_s3_client(environ: Mapping[str, str] = os.environ) -> S3Client:
     """The cheapest client that does as botocore does, with what AWS's own variables say."""
     from gluon_lambda.archive_store.s3_settings import read_settings  # lazy: archives on disk do not need it

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import builtins
 import datetime
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 from gluon_lambda.archive_store.s3_settings import Credentials
 
 SERVICE = "s3"
+SIGNER = "botocore.auth"
+FILES = (SourceFileLoader, SourcelessFileLoader)
 
 
 class Headers:
@@ -94,23 +96,24 @@ def make_signer(credentials: Credentials, region: str, *, load: Callable[[], Mod
 
 
 def load_signer_file() -> ModuleType:
-    """Run botocore/auth.py as a module of ours.
+    """Run the file of botocore.auth as a module of ours.
 
     Its imports are answered by a function in its own ``__builtins__``: other threads import botocore meanwhile as ever.
     """
     import botocore  # lazy: an archive on disk needs none of it
 
-    spec = importlib.util.spec_from_file_location("gluon_lambda_botocore_auth", f"{botocore.__path__[0]}/auth.py")
-    if spec is None or spec.loader is None:
-        raise ImportError("botocore has no auth.py")
-    module = importlib.util.module_from_spec(spec)
+    spec = PathFinder.find_spec(SIGNER, botocore.__path__)
+    code = spec.loader.get_code(SIGNER) if spec and isinstance(spec.loader, FILES) else None
+    if code is None:
+        raise ImportError(f"{SIGNER} is no file")
+    module = ModuleType(SIGNER)
     given = stand_ins()
 
     def answer(name: str, *arguments: Any, **keywords: Any) -> Any:
         return given.get(name) or builtins.__import__(name, *arguments, **keywords)
 
-    module.__dict__["__builtins__"] = {**vars(builtins), "__import__": answer}
-    spec.loader.exec_module(module)
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": answer}
+    exec(code, vars(module))
     return module
 
 
