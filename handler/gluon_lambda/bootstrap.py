@@ -17,9 +17,15 @@ import time
 
 _STARTED = time.perf_counter()  # the imports are a phase of INIT themselves
 
+# Extension modules that ours import: once libmxnet is being opened they would wait for it (runtime/import_order.py).
+import binascii  # noqa: F401
+import fcntl  # noqa: F401
+import gc
 import importlib
 import logging
+import mmap  # noqa: F401
 import sys
+import zlib  # noqa: F401
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -28,13 +34,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gluon_lambda.errors import GluonLambdaError
 from gluon_lambda.pending import Pending, begin
+from gluon_lambda.runtime import lean_imports
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from, usable_threads
+from gluon_lambda.runtime.import_order import extensions_waiting
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet, return_free_memory
 from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
 from gluon_lambda.settings import ModelSetting, Settings
-from gluon_lambda.telemetry.logs import InvocationState, log_printed, route_logging
-from gluon_lambda.telemetry.metrics import Metrics
-from gluon_lambda.telemetry.output import Output
 from gluon_lambda.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -42,7 +47,11 @@ if TYPE_CHECKING:
     from gluon_lambda.archive_store.fetching import Fetched
     from gluon_lambda.archive_store.location import Location
     from gluon_lambda.archive_store.stores import ArchiveStore
+    from gluon_lambda.invocation import Handler
     from gluon_lambda.services.models import LoadedModel, Models, StoreModels
+    from gluon_lambda.telemetry.logs import InvocationState
+    from gluon_lambda.telemetry.metrics import Metrics
+    from gluon_lambda.telemetry.output import Output
     from gluon_lambda.types import LambdaContext, NetOptions, Predictor, PredictorFactory, TensorSpec
 
 _LOGGER = logging.getLogger("gluon_lambda.bootstrap")
@@ -73,6 +82,22 @@ class Init(NamedTuple):
     thread: ModelThread
     wanted: SimpleQueue[str | None]
     make_predictor: PredictorFactory | None
+
+
+class Records(NamedTuple):
+    """Where is written what happens.
+
+    Attributes:
+        output: The one writer of stdout.
+        state: What every record of an invocation carries.
+        metrics: Writes metrics.
+        printed: Makes a record of a line that somebody printed.
+    """
+
+    output: Output
+    state: InvocationState
+    metrics: Metrics
+    printed: Callable[[str], None]
 
 
 def create_handler(
@@ -110,50 +135,73 @@ def _initialise(
 ) -> Callable[[Any, LambdaContext], Any]:
     timeline = Timeline(_STARTED)
     settings = Settings.from_environ(environ)
-    output, state = Output(), InvocationState()
-    route_logging(output, state, settings.log_level)
+    threads = settings.threads or usable_threads(settings.memory_megabytes)
+    environ.update(missing_from(environ, _engine_environment(settings, threads)))
+    library = begin("dlopen", _open_library, timeline)
     timeline.add("settings", _STARTED)
-    with output.catch(log_printed), _quick_switching():
-        threads = settings.threads or usable_threads(settings.memory_megabytes)
-        environ.update(missing_from(environ, _engine_environment(settings, threads)))
-        library = begin("dlopen", _open_library, timeline)
-        fetches = _begin_fetches(settings, timeline)
+    fetches = _begin_fetches(settings, timeline)
+    records = _begin_records(settings)
+    lean_imports.install()
+    with records.output.catch(records.printed), _undisturbed():
         init = Init(settings, fetches, timeline, library, ModelThread(), SimpleQueue(), make_predictor)
-        models = init.thread.begin(_load_models, init)
-        _import_ahead(init, until=_deadline(settings))
+        with extensions_waiting(library.wait):
+            models = init.thread.begin(_load_models, init)
+            _import_our_own(init, until=_deadline(settings))
+        _import_wanted(init, until=_deadline(settings))
         with timeline.phase("waiting"):
             models.wait(max(_deadline(settings) - time.perf_counter(), 0))
-
-    metrics = Metrics(output, namespace=settings.metrics_namespace, function_name=settings.function_name)
-    # Imported above all: while libmxnet was being opened.
-    from gluon_lambda.invocation import Handler
-
-    def serve(models: Models) -> Handler:
-        return Handler(settings, models, output, state, metrics)
-
-    def done() -> None:
-        metrics.init_phases(timeline.durations())
-        named = [model.name for model in settings.models]
-        _LOGGER.info("INIT done", extra={"fields": {**timeline.record(), "threads": threads, "models": named}})
-
+    report = partial(_report, init, records, threads)
     if models.wait(0):
-        handler = serve(models.result())
-        done()
+        handler = _serve(settings, records, models.result())
+        report()
         return handler
     # Lazily: most functions never come here.
     from gluon_lambda.late_start import LateStart
 
-    return LateStart(models, serve, done, output)
+    return LateStart(models, partial(_serve, settings, records), report, records.output)
+
+
+def _serve(settings: Settings, records: Records, models: Models) -> Handler:
+    # Imported above all: while libmxnet was being opened.
+    from gluon_lambda.invocation import Handler
+
+    return Handler(settings, models, records.output, records.state, records.metrics)
+
+
+def _begin_records(settings: Settings) -> Records:
+    """Take over stdout and logging. Imported here, when libmxnet is being opened already."""
+    from gluon_lambda.telemetry.logs import InvocationState, log_printed, route_logging
+    from gluon_lambda.telemetry.metrics import Metrics
+    from gluon_lambda.telemetry.output import Output
+
+    output, state = Output(), InvocationState()
+    route_logging(output, state, settings.log_level)
+    metrics = Metrics(output, namespace=settings.metrics_namespace, function_name=settings.function_name)
+    return Records(output, state, metrics, log_printed)
+
+
+def _report(init: Init, records: Records, threads: int) -> None:
+    """Write what INIT took: one record for the log, and its phases as metrics."""
+    records.metrics.init_phases(init.timeline.durations())
+    named = [model.name for model in init.settings.models]
+    _LOGGER.info("INIT done", extra={"fields": {**init.timeline.record(), "threads": threads, "models": named}})
 
 
 @contextmanager
-def _quick_switching() -> Iterator[None]:
-    """Let threads change places often: each comes back from C many times while another one imports."""
+def _undisturbed() -> Iterator[None]:
+    """Let threads change places often, and nobody look for garbage.
+
+    Each thread comes back from C many times while another one imports. And what is imported stays: to look through it again and again while it
+    grows would cost milliseconds, and so it would at each later collection.
+    """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        gc.enable()
         sys.setswitchinterval(usual)
 
 
@@ -193,12 +241,16 @@ def _open_library(timeline: Timeline) -> Library:
         return Library(find_libmxnet())
 
 
-def _import_ahead(init: Init, *, until: float) -> None:
-    """Import what the handler and the models need, until these are loaded or time is up."""
+def _import_our_own(init: Init, *, until: float) -> None:
+    """Import what every request needs and NumPy does not, while libmxnet is being opened."""
     with init.timeline.phase("imports"):
         importlib.import_module("gluon_lambda.invocation")
     with init.timeline.phase("waiting"):
         init.library.wait(max(until - time.perf_counter(), 0))
+
+
+def _import_wanted(init: Init, *, until: float) -> None:
+    """Import NumPy, and then what the models' services will need, until these are loaded or time is up."""
     modules = iter(partial(_next_module, init, until), None)
     with init.timeline.phase("numpy"):
         _import("gluon_lambda.runtime.array_exchange")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gluon_lambda.pending import Pending
-from gluon_lambda.types import Payload, Prediction, Service
+
+if TYPE_CHECKING:
+    from gluon_lambda.types import Payload, Prediction, Service
 
 T = TypeVar("T")
 
