@@ -139,8 +139,11 @@ class GluonImperativeBaseService(_MXNetService):
         parameters = self.net.collect_params().values()
         # The second: initialised, with its shape left open until the first forward pass.
         has_values = any(each._data is not None or each._deferred_init for each in parameters)
+        if not has_values:
+            # Or MXNet would make as much memory again for gradients, and fill it. Who wants them sets grad_req to "write".
+            self.net.collect_params().setattr("grad_req", "null")
         try:
-            self.net.load_parameters(path, ctx=self.ctx)
+            _load_parameters(self.net, path, self.ctx)
         except _NOT_LOADED as error:
             if has_values:
                 raise RuntimeError(
@@ -157,6 +160,36 @@ class GluonImperativeBaseService(_MXNetService):
 
     def _postprocess(self, data: Any) -> Any:
         pass
+
+
+class _HandedOver:
+    """An array that its owner gives away: where a copy for the same device is asked for, it is given itself."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._array, name)
+
+    def copyto(self, target: Any) -> Any:
+        return self._array if self._array.context == target else self._array.copyto(target)
+
+
+def _load_parameters(net: Any, path: str, context: Any) -> None:
+    """``net.load_parameters``, but what was read from the file becomes the parameters' values, and is not copied for that.
+
+    Everything but a file that has exactly the net's parameters, none of them shared or with values yet, is left to Gluon, its errors too.
+    """
+    own = net._collect_params_with_prefix()
+    is_plain = len({id(each) for each in own.values()}) == len(own) and not mx.util.is_np_array()
+    is_empty = all(each._data is None and not each._deferred_init for each in own.values())
+    loaded = mx.nd.load(path) if own and is_plain and is_empty else None
+    if not isinstance(loaded, dict) or loaded.keys() != own.keys():
+        del loaded  # before it is read once more
+        net.load_parameters(path, ctx=context)
+        return
+    for name, array in loaded.items():
+        own[name]._load_init(_HandedOver(array), context)
 
 
 def _read_signature(path: str) -> Any:
