@@ -137,9 +137,10 @@ def _initialise(
     settings = Settings.from_environ(environ)
     threads = settings.threads or usable_threads(settings.memory_megabytes)
     environ.update(missing_from(environ, _engine_environment(settings, threads)))
+    # First of all: what a fetch imports that is compiled would wait for libmxnet.
+    fetches = _begin_fetches(settings, timeline)
     library = begin("dlopen", _open_library, timeline)
     timeline.add("settings", _STARTED)
-    fetches = _begin_fetches(settings, timeline)
     records = _begin_records(settings)
     lean_imports.install()
     with records.output.catch(records.printed), _undisturbed():
@@ -223,15 +224,21 @@ def _begin_fetches(settings: Settings, timeline: Timeline) -> dict[str, Pending[
     if not remote:
         return {}
     # Lazily: archives on disk need none of it.
-    from gluon_lambda.archive_store import fetching
-    from gluon_lambda.archive_store.cache import open_cache
-    from gluon_lambda.archive_store.location import parse_location
+    from gluon_lambda.archive_store.s3 import import_compiled
 
-    cache = open_cache(settings.cache_folder)
+    with timeline.phase("s3 client"):
+        import_compiled()
 
     def fetch(model: ModelSetting) -> Fetched:
-        with timeline.phase("fetch", model.name):
-            return fetching.fetch(parse_location(model.location), cache=cache)
+        with timeline.phase("s3 client", model.name):
+            from gluon_lambda.archive_store import fetching
+            from gluon_lambda.archive_store.cache import open_cache
+            from gluon_lambda.archive_store.location import parse_location
+
+        cache = open_cache(settings.cache_folder)
+        return fetching.fetch(
+            parse_location(model.location), cache=cache, timed=lambda phase: timeline.phase(phase, model.name)
+        )
 
     return {model.name: begin("fetch", fetch, model) for model in remote}
 
