@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import MOBILENET, Contender
+from benchmarks.agreement import Disagreement
+from benchmarks.contenders import CHAR_CNN, MOBILENET, Contender
 from benchmarks.machine import CpuTime, cpu_ticks, cpu_time, foreign_share
-from benchmarks.measure import Lambda, Measured, measure, turns
+from benchmarks.measure import Lambda, Measured, measure, require_workload_agreement, turns
 from benchmarks.report import to_result
 from benchmarks.runtime_api import read_call
 from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_init
@@ -139,6 +141,17 @@ def test_everyone_has_a_turn_each_round_and_everyone_begins_one() -> None:
     order = list(turns(["ours", "floor", "naive"], 4))
     assert [names[0] for names in order] == ["ours", "floor", "naive", "ours"]
     assert all(sorted(names) == ["floor", "naive", "ours"] for names in order)
+
+
+def test_only_those_are_compared_who_were_asked_the_same(tmp_path: Path) -> None:
+    one, other = contender(tmp_path, HANDLER, name="one"), contender(tmp_path, HANDLER, name="other")
+    answers = {
+        name: json.dumps({"statusCode": 200, "body": json.dumps({"prediction": [number]})}).encode()
+        for name, number in (("one", 1), ("other", 2))
+    }
+    require_workload_agreement([one, other._replace(workload=CHAR_CNN)], answers)
+    with pytest.raises(Disagreement, match="one and other"):
+        require_workload_agreement([one, other], answers)
 
 
 def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path) -> None:

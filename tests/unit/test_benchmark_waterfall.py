@@ -155,6 +155,15 @@ def test_a_bare_fetch_gets_the_whole_file_again_and_again(tmp_path: Path) -> Non
     assert min(taken) > 0
 
 
+def test_a_bare_fetch_that_gets_less_than_the_file_is_no_measurement(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "key").write_bytes(b"0" * 1000)
+    with serve(tmp_path) as endpoint, BareFetch(endpoint, "/bucket/key") as fetch:
+        (tmp_path / "bucket" / "key").write_bytes(b"0" * 10)
+        with pytest.raises(FetchFailed, match="10 bytes came of 1000"):
+            fetch.milliseconds()
+
+
 def test_a_bare_fetch_of_nothing_says_what_the_server_answered(tmp_path: Path) -> None:
     with serve(tmp_path) as endpoint, pytest.raises(FetchFailed, match="404"):
         BareFetch(endpoint, "/bucket/key")
