@@ -16,6 +16,9 @@ Arrays = Mapping[str, Any]
 # An NDArray list of nothing, as MXNet writes it: magic, reserved, no arrays, no names.
 NO_PARAMETERS = (0x112).to_bytes(8, "little") + bytes(24)
 
+# Of the largest value of an output: its zeros have no relative error, and who reads scores compares them with one another.
+RELATIVE = 1e-5
+
 
 class Sample(NamedTuple):
     """A net and what to ask it.
@@ -98,11 +101,6 @@ def export(block: Any, *arrays: Any) -> tuple[bytes, bytes]:
         return Path(folder, "net-symbol.json").read_bytes(), Path(folder, "net-0000.params").read_bytes()
 
 
-def stock_answer(sample: Sample, arrays: Arrays | None = None) -> list[Any]:
-    """What ``SymbolBlock.imports`` of the stock package answers."""
-    return stock_block(sample)(arrays or sample.arrays)
-
-
 def stock_block(sample: Sample) -> Callable[[Arrays], list[Any]]:
     """The net as the stock package loads it."""
     import mxnet as mx
@@ -124,6 +122,15 @@ def stock_block(sample: Sample) -> Callable[[Arrays], list[Any]]:
             return [each.asnumpy() for each in _flat(output)]
 
     return answer
+
+
+def require_same(ours: list[Any], stocks: list[Any]) -> None:
+    """Equal numbers of outputs, shapes and types, and values within the bound."""
+    described = [[(each.shape, each.dtype.name) for each in outputs] for outputs in (ours, stocks)]
+    assert described[0] == described[1]
+    for one, other in zip(ours, stocks, strict=True):
+        one, other = one.astype("float64"), other.astype("float64")
+        np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * float(np.abs(other).max(initial=0)))
 
 
 @contextmanager

@@ -13,12 +13,19 @@ import pytest
 from gluon_lambda.errors import ParametersMismatch, SignatureInvalid
 from gluon_lambda.types import PredictorFactory, TensorSpec
 from tests.lone_engine import LoneEngine
-from tests.net_samples import NO_PARAMETERS, Sample, export, noise, numpy_semantics, of_block, of_symbol, stock_block
+from tests.net_samples import (
+    NO_PARAMETERS,
+    Sample,
+    export,
+    noise,
+    numpy_semantics,
+    of_block,
+    of_symbol,
+    require_same,
+    stock_block,
+)
 
 T = TensorSpec
-# As in the issue: 1e-5 relative. Relative to the largest value of an output: its zeros have no relative error, and who reads
-# scores compares them with one another.
-RELATIVE = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +33,6 @@ def alone() -> Iterator[LoneEngine]:
     engine = LoneEngine()
     yield engine
     engine.close()
-
-
-def require_same(ours: list[Any], stocks: list[Any]) -> None:
-    """Equal numbers of outputs, shapes and types, and values within the bound."""
-    described = [[(each.shape, each.dtype.name) for each in outputs] for outputs in (ours, stocks)]
-    assert described[0] == described[1]
-    for one, other in zip(ours, stocks, strict=True):
-        one, other = one.astype("float64"), other.astype("float64")
-        np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * float(np.abs(other).max(initial=0)))
 
 
 def require_stock_answers(make: PredictorFactory, sample: Sample) -> None:
