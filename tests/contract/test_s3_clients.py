@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.server import ThreadedMotoServer
 
+from benchmarks.s3_server import serve
 from gluon_lambda.archive_store.archive import open_archive
 from gluon_lambda.archive_store.cache import Cache, open_cache
-from gluon_lambda.archive_store.fetching import begin, fetch
+from gluon_lambda.archive_store.fetching import fetch
 from gluon_lambda.archive_store.location import parse_location
 from gluon_lambda.archive_store.s3 import S3Client, make_full_client, make_s3_client
 from gluon_lambda.archive_store.s3_lean import LeanClient
 from gluon_lambda.archive_store.s3_transfer import SMALLEST_PART_BYTES
 from gluon_lambda.errors import ArchiveCorrupt, ArchiveNotFound, ArchiveRejected, LoadError, StoreUnavailable
+from gluon_lambda.pending import begin
 from tests.archive_samples import FILES_0_4, zip_bytes
 from tests.scripted_s3 import (
     CREDENTIALS,
@@ -35,6 +38,7 @@ from tests.scripted_s3 import (
     saying,
     scripted,
     well,
+    write_certificate,
 )
 
 BUCKET = "models-bucket"
@@ -177,7 +181,7 @@ def s3() -> Iterator[ScriptedS3]:
 
 
 def fetched_bytes(s3: ScriptedS3, connect: Connect, cache: Cache, *, url: str = URL) -> bytes:
-    fetched = begin(parse_location(url), cache=cache, make_client=lambda: connect(s3.environ)).result()
+    fetched = fetch(parse_location(url), cache=cache, make_client=lambda: connect(s3.environ))
     return Path(fetched.lease.path).read_bytes()
 
 
@@ -303,6 +307,57 @@ def test_what_is_no_answer_is_a_store_that_cannot_be_reached(s3: ScriptedS3, cac
     client = LeanClient(s3.settings, lambda: pytest.fail("asked for"), sleep=lambda _: None)
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         fetch(parse_location(URL), cache=cache, make_client=lambda: client)
+
+
+def test_an_archive_that_is_being_fetched_is_waited_for(s3: ScriptedS3, connect: Connect, cache: Cache) -> None:
+    s3.replace(SMALL)
+    location, phases = parse_location(URL), []
+
+    @contextmanager
+    def timed(phase: str) -> Iterator[None]:
+        phases.append(phase)
+        yield
+
+    begun = begin("fetch", lambda: fetch(location, cache=cache, make_client=lambda: connect(s3.environ), timed=timed))
+    with closing(open_archive("x", location, cache=cache, fetch=begun, make_client=pytest.fail)) as archive:
+        assert archive.read("synset.txt") == FILES_0_4["synset.txt"]
+    assert phases == ["s3 client", "fetch"]
+
+
+def test_a_fetch_that_failed_fails_whoever_waits_for_it(s3: ScriptedS3, connect: Connect, cache: Cache) -> None:
+    s3.script = [failing(404, "NoSuchKey")]
+    location = parse_location(URL)
+    begun = begin("fetch", lambda: fetch(location, cache=cache, make_client=lambda: connect(s3.environ)))
+    for _ in range(2):
+        with pytest.raises(ArchiveNotFound, match="NoSuchKey"):
+            open_archive("x", location, cache=cache, fetch=begun)
+
+
+# Over TLS.
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """AWS's variables for a server that speaks HTTPS and holds LARGE."""
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "models-bucket").mkdir()
+    (folder / "models-bucket" / "net.model").write_bytes(LARGE)
+    server, trusted = write_certificate(folder)
+    with serve(folder, "--certificate", str(server)) as url:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": url, "AWS_CA_BUNDLE": str(trusted), "AWS_MAX_ATTEMPTS": "1"}
+
+
+def test_an_object_comes_over_tls_from_whom_the_bundle_trusts(
+    connect: Connect, tls: dict[str, str], cache: Cache
+) -> None:
+    fetched = fetch(parse_location(URL), cache=cache, make_client=lambda: connect(tls))
+    assert Path(fetched.lease.path).read_bytes() == LARGE
+
+
+def test_nothing_comes_from_whom_nobody_trusts(connect: Connect, tls: dict[str, str], cache: Cache) -> None:
+    public = {name: value for name, value in tls.items() if name != "AWS_CA_BUNDLE"}
+    with pytest.raises(StoreUnavailable, match="SSL validation failed"):
+        fetch(parse_location(URL), cache=cache, make_client=lambda: connect(public))
 
 
 # What only the lean client does.

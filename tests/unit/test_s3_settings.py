@@ -29,7 +29,7 @@ REGIONS = tuple(
 def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of AWS's, no configuration."""
     for name in os.environ:
-        if name.upper().startswith("AWS_") or name.upper().endswith("_PROXY"):
+        if name.upper().startswith("AWS_") or name.upper().endswith(("_PROXY", "_CA_BUNDLE")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
 

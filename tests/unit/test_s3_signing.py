@@ -73,10 +73,10 @@ import sys
 before = set(sys.modules)
 import json, os
 from gluon_lambda.archive_store.cache import open_cache
-from gluon_lambda.archive_store.fetching import begin
+from gluon_lambda.archive_store.fetching import fetch
 from gluon_lambda.archive_store.location import parse_location
 from gluon_lambda.archive_store.s3 import make_s3_client
-fetched = begin(parse_location("s3://models/net.model"), cache=open_cache(sys.argv[1])).result()
+fetched = fetch(parse_location("s3://models/net.model"), cache=open_cache(sys.argv[1]))
 assert os.path.getsize(fetched.lease.path) == 1000
 print(json.dumps(sorted(set(sys.modules) - before)))
 """

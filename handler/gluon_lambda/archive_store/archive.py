@@ -136,7 +136,7 @@ def open_archive(
         cache: Where fetched archives and unpacked trees are kept.
         make_client: Makes the S3 client; called only where S3 has to be asked.
         limits: How large it may grow.
-        fetch: What ``fetching.begin`` began for this location, where that was done.
+        fetch: The fetch of this location, where it has been begun.
 
     Raises:
         ArchiveError: It is not there, damaged, not trusted, or its manifest or signature is wrong.

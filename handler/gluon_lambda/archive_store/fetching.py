@@ -1,4 +1,4 @@
-"""Fetch archives from S3 into the cache (Amazon S3 API Reference: GetObject), in the background where INIT has other things to do.
+"""Fetch archives from S3 into the cache (Amazon S3 API Reference: GetObject).
 
 An object is fetched once for each of its states: a pinned digest or version that is in the cache asks S3 nothing; an unpinned one is
 asked for with ``If-None-Match``, so that only a changed object is sent again.
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple, Protocol
 
-from gluon_lambda.archive_store.background import Background
 from gluon_lambda.archive_store.cache import ARCHIVES, OBJECTS, Cache, Lease, add_file, lease
 from gluon_lambda.archive_store.digests import file_digest, new_sha256, require_digest
 from gluon_lambda.archive_store.location import Location
@@ -58,27 +57,16 @@ class Fetch(Protocol):
 Timed = Callable[[str], AbstractContextManager[object]]
 
 
-def begin(
+def fetch(
     location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client, timed: Timed = nullcontext
-) -> Fetch:
-    """Begin to fetch an archive in threads of their own, whatever becomes of the thread that began it.
+) -> Fetched:
+    """Bring an archive into the cache, or find it there. INIT does so in a thread of its own.
 
     Args:
         location: An object on S3.
         cache: Where to.
         make_client: Makes the S3 client; called only where S3 has to be asked.
         timed: Times the phases ``s3 client`` and ``fetch``.
-
-    Returns:
-        What ``open_archive`` takes as ``fetch``; its ``result()`` waits, and raises what ``fetch`` raises.
-    """
-    return Background(lambda: fetch(location, cache=cache, make_client=make_client, timed=timed), name="s3-fetch")
-
-
-def fetch(
-    location: Location, *, cache: Cache, make_client: ClientFactory = make_s3_client, timed: Timed = nullcontext
-) -> Fetched:
-    """Bring an archive into the cache, or find it there; the arguments are ``begin``'s.
 
     Raises:
         ArchiveNotFound: There is no such object, version or bucket.

@@ -238,4 +238,5 @@ def as_botocore(error: OSError, address: Address) -> Exception:
         raised = exceptions.ConnectionClosedError(endpoint_url=url, error=error)
     else:
         raised = exceptions.EndpointConnectionError(endpoint_url=url, error=error)
+    raised.__cause__ = error
     return raised

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gluon_lambda.archive_store.background import Background
 from gluon_lambda.archive_store.digests import new_sha256
 from gluon_lambda.archive_store.s3_errors import EMPTY, NOT_MODIFIED, answered_error, error_code, unanswered_error
+from gluon_lambda.pending import begin
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError
@@ -145,7 +145,7 @@ class Transfer:
             BotoCoreError: It did not answer, or did not send all of it.
         """
         count = min(CONNECTIONS, len(self._parts))
-        workers = [Background(self._receive_parts, name=f"s3-part-{number}") for number in range(count)]
+        workers = [begin(f"fetch-{number}", self._receive_parts) for number in range(count)]
         digest = self._hash() if with_digest else ""
         for worker in workers:  # all of them: nothing may write to the file once it is given back
             worker.wait()
