@@ -80,6 +80,15 @@ def test_names_that_this_numpy_still_has_are_not_touched() -> None:
     assert python(INSTALL + code) == "True"
 
 
+def test_numbers_of_numpy_are_taken_in_shapes_in_any_thread() -> None:
+    code = """
+import mxnet as mx, numpy as np, threading
+def use(): print(mx.nd.zeros((np.int64(2), 3)).reshape((np.prod((3, 1)), 2)).shape, [np.float32(0.5)])
+use(); thread = threading.Thread(target=use); thread.start(); thread.join()
+"""
+    assert python(INSTALL + code).splitlines() == ["(3, 2) [0.5]"] * 2
+
+
 @pytest.mark.parametrize(
     ("low", "high"),
     [

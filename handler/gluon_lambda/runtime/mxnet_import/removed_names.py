@@ -1,4 +1,4 @@
-"""Puts back what MXNet 1.9.1 reads of NumPy and Python, and what they have since removed (NumPy 1.24 and 2.0, Python 3.12)."""
+"""Puts back what MXNet 1.9.1 reads of NumPy and Python, and what they have since removed or changed (NumPy 1.24 and 2.0, Python 3.12)."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def restore_removed_names() -> None:
             _put_back(np, name, getattr(np, successor))
     for name in _GONE:
         _put_back(np, name, _stand_in(name))
+    _restore_texts_of_numbers()
     if sys.version_info >= (3, 12):
         _restore_distutils()
 
@@ -68,6 +69,16 @@ def _stand_in(name: str) -> Callable[..., Any]:
 
     removed.__name__ = name
     return removed
+
+
+def _restore_texts_of_numbers() -> None:
+    """Let ``str((2, numpy.int64(3)))`` be ``(2, 3)`` again: MXNet hands shapes to libmxnet so, which refuses NumPy 2's ``np.int64(3)``.
+
+    By its defaults, which are private: ``numpy.set_printoptions`` is for one thread only, and nets run in others, too.
+    """
+    options = sys.modules.get("numpy._core.printoptions")
+    if options is not None:
+        options.default_format_options_dict["legacy"] = 125
 
 
 def _restore_distutils() -> None:
