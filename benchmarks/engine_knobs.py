@@ -1,8 +1,8 @@
 """Measure what the engine's settings are worth under the CPU quotas that Lambda's memory sizes give.
 
-``python -m benchmarks.engine_knobs`` prints tables and writes ``engine_knobs.json`` into ``build/bench``; ``--quick`` is a trial with few
-repetitions. It makes one cgroup, sets quotas on it, puts its own worker processes into it, one at a time, and removes it at the end.
-That takes root, or a cgroup that is yours; where it may not, the tables under a quota are left out, and the run says why.
+``python -m benchmarks.engine_knobs`` prints tables and writes ``engine_knobs.json`` and ``engine_knobs.md`` into ``build/bench``; ``--quick``
+is a trial with few repetitions. It makes one cgroup, sets quotas on it, puts its own worker processes into it, one at a time, and removes
+it at the end. That takes root, or a cgroup that is yours; where it may not, the tables under a quota are left out, and the run says why.
 
 The workers of a table live side by side, each with its own settings, and take turns; one that waits for its turn uses no CPU. Before a
 turn begins the group has a whole period's quota. *In a row* runs follow one another; *one by one* each comes after a pause, as requests
@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from benchmarks.contenders import ROOT
 from benchmarks.cpu_quota import Quota, QuotaGroup, QuotaUnavailable, open_group
 from benchmarks.figures import Summary, summarize
 from benchmarks.knob_nets import SHAPES
-from benchmarks.knob_worker import Spec
+from benchmarks.knob_worker import Spec, Turn
 from benchmarks.machine import cpu_time, foreign_share, machine_facts
 from benchmarks.measure import turns
 from gluon_lambda.runtime.engine_environment import engine_environment
@@ -161,7 +163,7 @@ class Repetitions(NamedTuple):
     singles: int
 
 
-FULL = Repetitions(rounds=4, row_ms=200, singles=14)
+FULL = Repetitions(rounds=4, row_ms=150, singles=10)
 QUICK = Repetitions(rounds=2, row_ms=60, singles=4)
 
 
@@ -184,13 +186,12 @@ class Worker:
         self.ready["start_ms"] = (time.perf_counter() - started) * 1000
         self.pid = self._process.pid
 
-    def run(self, count: int, gap_ms: float) -> list[float]:
-        """Run the net; return the milliseconds of each run."""
+    def run(self, count: int, gap_ms: float) -> Turn:
+        """Run the net so often."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{count} {gap_ms}\n")
         self._process.stdin.flush()
-        taken: list[float] = self._read()
-        return taken
+        return Turn(*self._read())
 
     def stop(self) -> None:
         """End it."""
@@ -215,7 +216,9 @@ def measure_table(table: Table, nets: Path, often: Repetitions, group: QuotaGrou
             for cell in table.cells:
                 if cell.net == net and (group is not None or not cell.quota.vcpus):
                     done.append({**cell_facts(cell), "contenders": measure_cell(cell, workers, often, group)})
+                    print("\n".join(run_lines(done[-1])), flush=True)
             done.append({"net": net, "starts": {name: worker_starts for name, (_, worker_starts) in workers.items()}})
+            print("\n".join(start_lines(done[-1])), flush=True)
     return done
 
 
@@ -250,14 +253,21 @@ def measure_cell(
     cell: Cell, workers: Mapping[str, tuple[Worker, Any]], often: Repetitions, group: QuotaGroup | None
 ) -> dict[str, Any]:
     """One cell: every contender once a round, alone under the quota."""
-    taken: dict[str, list[float]] = {name: [] for name in workers}
+    taken: dict[str, list[Turn]] = {name: [] for name in workers}
     for order in turns(list(workers), often.rounds):
         for name in order:
-            taken[name] += one_turn(workers[name][0], cell, often, group)
-    return {name: {**summarize(values)._asdict(), "runs": len(values)} for name, values in taken.items()}
+            taken[name].append(one_turn(workers[name][0], cell, often, group))
+    return {name: turn_facts(each) for name, each in taken.items()}
 
 
-def one_turn(worker: Worker, cell: Cell, often: Repetitions, group: QuotaGroup | None) -> list[float]:
+def turn_facts(done: Sequence[Turn]) -> dict[str, Any]:
+    """A contender's turns in one cell, summed up."""
+    values = [value for turn in done for value in turn.ms]
+    cpu = statistics.median(turn.cpu_ms for turn in done)
+    return {**summarize(values)._asdict(), "cpu": cpu, "runs": len(values)}
+
+
+def one_turn(worker: Worker, cell: Cell, often: Repetitions, group: QuotaGroup | None) -> Turn:
     """A worker's turn, under the quota if there is one."""
     with ExitStack() as at_end:
         if cell.quota.vcpus and group is not None:
@@ -267,7 +277,7 @@ def one_turn(worker: Worker, cell: Cell, often: Repetitions, group: QuotaGroup |
         settling = worker.run(SETTLING_RUNS, 0)
         # What the settling runs used up is given again at the next period.
         time.sleep(2 * cell.quota.period_ms / 1000)
-        count = often.singles if cell.gap_ms else max(5, round(often.row_ms / min(settling)))
+        count = often.singles if cell.gap_ms else max(5, round(often.row_ms / min(settling.ms)))
         return worker.run(count, cell.gap_ms)
 
 
@@ -276,26 +286,19 @@ def cell_facts(cell: Cell) -> dict[str, Any]:
     return {"net": cell.net, "vcpus": cell.quota.vcpus, "period_ms": cell.quota.period_ms, "gap_ms": cell.gap_ms}
 
 
-def table_lines(title: str, done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A table as text."""
-    yield f"== {title} =="
-    for block in done:
-        yield ""
-        yield from (start_lines(block) if "starts" in block else run_lines(block))
-
-
 def run_lines(block: Mapping[str, Any]) -> Iterator[str]:
     """One cell: a line a contender, with the ratio of the means to the first one's."""
     quota = f"{block['vcpus']} vCPU, period {block['period_ms']} ms" if block["vcpus"] else "no quota"
     pattern = "one by one" if block["gap_ms"] else "in a row"
     heading = f"{block['net']}, {quota}, {pattern}; ms"
-    yield f"{heading:<58}{'median':>9}{'mean':>9}{'p99':>9}{'/ first: median':>17}{'mean':>7}{'p99':>7}{'runs':>7}"
+    yield ""
+    yield f"{heading:<58}{'median':>9}{'mean':>9}{'p99':>9}{'/ first: median':>17}{'mean':>7}{'p99':>7}{'CPU ms':>9}{'runs':>7}"
     first = summary_of(next(iter(block["contenders"].values())))
     for name, entry in block["contenders"].items():
         mine = summary_of(entry)
         numbers = "".join(f"{value:>9.2f}" for value in mine)
         median, mean, p99 = (one / other for one, other in zip(mine, first, strict=True))
-        yield f"  {name:<56}{numbers}{median:>17.2f}{mean:>7.2f}{p99:>7.2f}{entry['runs']:>7}"
+        yield f"  {name:<56}{numbers}{median:>17.2f}{mean:>7.2f}{p99:>7.2f}{entry['cpu']:>9.2f}{entry['runs']:>7}"
 
 
 def summary_of(entry: Mapping[str, Any]) -> Summary:
@@ -303,9 +306,23 @@ def summary_of(entry: Mapping[str, Any]) -> Summary:
     return Summary(entry["median"], entry["mean"], entry["p99"])
 
 
+def markdown_lines(done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A table as Markdown: a row for each cell, three numbers for each contender."""
+    cells = [block for block in done if "contenders" in block]
+    names = list(cells[0]["contenders"])
+    yield f"| net | vCPU | period | runs | {' | '.join(names)} |"
+    yield "|" + "---|" * (len(names) + 4)
+    for cell in cells:
+        pattern = "one by one" if cell["gap_ms"] else "in a row"
+        quota = f"{cell['vcpus']} | {cell['period_ms']} ms" if cell["vcpus"] else "all | "
+        numbers = [" / ".join(f"{value:.2f}" for value in summary_of(each)) for each in cell["contenders"].values()]
+        yield f"| {cell['net']} | {quota} | {pattern} | {' | '.join(numbers)} |"
+
+
 def start_lines(block: Mapping[str, Any]) -> Iterator[str]:
     """What starting the workers of one net cost: medians."""
     heading = f"{block['net']}: fresh processes, medians"
+    yield ""
     yield f"{heading:<58}{'start ms':>9}{'open ms':>9}{'first ms':>9}{'peak MiB':>10}"
     for name, facts in block["starts"].items():
         medians = [facts[key]["median"] for key in ("start_ms", "open_ms", "first_ms")]
@@ -356,6 +373,8 @@ def chosen_tables(options: argparse.Namespace) -> Iterator[Table]:
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, write."""
     options = parse_arguments(arguments)
+    # A cgroup outlives who made it: whoever ends this run, it is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     nets = prepare_nets(options.out.resolve() / "knobs")
     often = QUICK if options.quick else FULL
     result: dict[str, Any] = {"machine": machine_facts(), "repetitions": often._asdict(), "tables": {}}
@@ -363,10 +382,15 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as at_end:
         group = group_or_reason(at_end)
         for table in chosen_tables(options):
+            print(f"\n== {table.title} ==", flush=True)
             result["tables"][table.key] = measure_table(table, nets, often, group)
-            print("\n".join(table_lines(table.title, result["tables"][table.key])), flush=True)
     result["machine"]["cpu_share_of_other_work"] = round(foreign_share(before, cpu_time()), 3)
     print(f"\nOther work took {result['machine']['cpu_share_of_other_work']:.0%} of this machine's CPU time")
+    pages = [
+        f"{key}: median / mean / 99th percentile, ms\n\n" + "\n".join(markdown_lines(done))
+        for key, done in result["tables"].items()
+    ]
+    (options.out / "engine_knobs.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
     (options.out / "engine_knobs.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -1,8 +1,7 @@
 """One process that holds a net and runs it when told; started by ``benchmarks.engine_knobs`` with the engine's environment set.
 
 ``python -m benchmarks.knob_worker SPEC`` takes a ``Spec`` as JSON. It writes one JSON line when it has answered once, and then one for
-each line it reads: ``COUNT GAP`` runs the net COUNT times with a pause of GAP milliseconds before each, and the line written holds the
-milliseconds of each run, from arrays in to arrays out.
+each line it reads: ``COUNT GAP`` runs the net COUNT times with a pause of GAP milliseconds before each, and the line written is a ``Turn``.
 """
 
 from __future__ import annotations
@@ -38,6 +37,18 @@ class Spec(NamedTuple):
     static_alloc: bool = True
     static_shape: bool = True
     cpus: tuple[int, ...] = ()
+
+
+class Turn(NamedTuple):
+    """What some runs in succession cost.
+
+    Attributes:
+        ms: Milliseconds of each run, from arrays in to arrays out.
+        cpu_ms: CPU time for one run, of all threads, with what they spent waiting actively: what a quota is charged.
+    """
+
+    ms: list[float]
+    cpu_ms: float
 
 
 def open_net(spec: Spec) -> Run:
@@ -76,16 +87,17 @@ def _gluon(spec: Spec) -> Run:
     return lambda: net(mx.nd.array(array)).asnumpy()
 
 
-def timed(run: Run, count: int, gap_ms: float) -> list[float]:
-    """Milliseconds of each of ``count`` runs."""
+def timed(run: Run, count: int, gap_ms: float) -> Turn:
+    """``count`` runs."""
     taken = []
+    used = time.process_time()
     for _ in range(count):
         if gap_ms:
             time.sleep(gap_ms / 1000)
         started = time.perf_counter()
         run()
         taken.append((time.perf_counter() - started) * 1000)
-    return taken
+    return Turn(taken, (time.process_time() - used) * 1000 / count)
 
 
 def peak_kib() -> int:
