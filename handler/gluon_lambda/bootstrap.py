@@ -154,6 +154,7 @@ def _initialise(
     report = partial(_report, init, records, threads)
     if models.wait(0):
         handler = _serve(settings, records, models.result())
+        _prepare_for_snapshots(init, records)
         report()
         return handler
     # Lazily: most functions never come here.
@@ -167,6 +168,14 @@ def _serve(settings: Settings, records: Records, models: Models) -> Handler:
     from gluon_lambda.invocation import Handler
 
     return Handler(settings, models, records.output, records.state, records.metrics)
+
+
+def _prepare_for_snapshots(init: Init, records: Records) -> None:
+    if init.settings.initialization_type == "snap-start":
+        # Lazily: only SnapStart needs it.
+        from gluon_lambda import snapshots
+
+        snapshots.register(snapshots.Process(init.thread, init.library.result(), records.output, records.metrics))
 
 
 def _begin_records(settings: Settings) -> Records:
@@ -267,10 +276,9 @@ def _import_wanted(init: Init, *, until: float) -> None:
 
 
 def _next_module(init: Init, until: float) -> str | None:
-    try:
+    with init.timeline.phase("waiting"), suppress(Empty):
         return init.wanted.get(timeout=max(until - time.perf_counter(), 0))
-    except Empty:
-        return None
+    return None
 
 
 def _load_models(init: Init) -> Models:
