@@ -15,6 +15,8 @@ TITLES = {
     CHAR_CNN: "char_cnn, MMS 0.4 service (45 MB), a review of 91 characters as a form",
     ALEXNET: "alexnet_hybrid, MMS 0.4 service (244 MB, untrained weights), 38 kB JPEG as a form",
 }
+# What is measured beside the cold starts, by the name that it has in the JSON.
+BESIDE = ("import_time", "warm_overhead")
 
 
 class Quantity(NamedTuple):
@@ -49,6 +51,8 @@ def table(result: Mapping[str, Any]) -> str:
             blocks += ["\n".join(block_lines(quantity, workload, contenders)) for quantity in QUANTITIES]
     if result["s3"]:
         blocks.append("\n".join(s3_lines(result["s3"])))
+    for name in BESIDE:
+        blocks += result.get(name, {}).get("tables", ())
     return "\n\n".join(blocks)
 
 

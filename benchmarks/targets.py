@@ -107,15 +107,16 @@ def beside_targets(result: Mapping[str, Any], name: str) -> Iterator[Target]:
 
 def target_table(targets: list[Target]) -> str:
     """The rows as text."""
-    heading = f"{'what is to be reached':<68}{'measured':>22}{'target':>10}  reached"
+    heading = f"{'what is to be reached':<68}{'measured':>26}{'target':>10}  reached"
     return "\n".join([heading, *map(target_line, targets)])
 
 
 def target_line(target: Target) -> str:
     """One row's line."""
-    interval = "" if target.low is None or target.high is None else f" ({target.low:.2f}–{target.high:.2f})"
     digits = 3 if target.unit else 2
+    known = target.low is not None and target.high is not None
+    interval = f" ({target.low:.{digits}f}–{target.high:.{digits}f})" if known else ""
     measured = f"{target.measured:.{digits}f}{target.unit and ' '}{target.unit}{interval}"
     limit = "" if target.limit is None else f"≤ {target.limit:.2f}"
     reached = {None: "(stated)", True: "yes", False: "NO"}[target.reached]
-    return f"  {target.what:<66}{measured:>22}{limit:>10}  {reached}"
+    return f"  {target.what:<66}{measured:>26}{limit:>10}  {reached}"

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import sys
 
-from gluon_lambda.runtime import stock_mxnet
+# What no deployment package holds, and what MXNet's import would load wherever it is installed.
+for name in ("onnx", "setuptools", "pkg_resources"):
+    sys.modules[name] = None  # type: ignore[assignment]
+
+from gluon_lambda.runtime import stock_mxnet  # noqa: E402
 
 # Before INIT, whose own call then finds the ground prepared and changes nothing.
 stock_mxnet.install(lazily=False)
