@@ -28,6 +28,7 @@ class Handler:
         self, settings: Settings, models: Models, output: Output, state: InvocationState, metrics: Metrics
     ) -> None:
         """Serve ``models``."""
+        self.models = models
         cors = Cors(settings.cors_allow_origin, settings.cors_allow_methods, settings.cors_allow_headers)
         self._app = HttpApp(models, cors, state.ask)
         self._placement = Placement(settings.base_path, models=len(settings.models))

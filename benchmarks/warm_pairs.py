@@ -1,0 +1,236 @@
+"""The measured process: each event answered by the handler and, in the same round, its work done bare.
+
+``python -m benchmarks.warm_pairs '{"predictor": "instant", …}' RESULT`` in Lambda's environment; started by
+``benchmarks.warm_overhead``, which reads its log from a pipe. What *bare* is, is ``decode`` below, and with the real net
+one forward behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from base64 import b64decode
+from binascii import a2b_base64
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.rivals import image_steps
+from benchmarks.workload import http_api_event
+from gluon_lambda.bootstrap import create_handler
+from gluon_lambda.invocation import Handler
+from gluon_lambda.runtime.engine import Engine
+from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
+from gluon_lambda.services.models import resident_bytes
+from gluon_lambda.types import Predictor, PredictorFactory, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Batch = NDArray[np.float32]
+
+INSTANT, NET = "instant", "net"
+HANDLER, BARE, PLAIN = "lambda_handler", "bare", "plain"
+CROP, SHORT_SIDE = image_steps.CROP, image_steps.SHORT_SIDE
+# Not counted: what happens once, at the first calls.
+UNCOUNTED = 20
+SEED = 20
+
+_SCALE = np.float32(1 / 255)
+_MEAN = np.array(image_steps.MEAN, np.float32).reshape(3, 1, 1)
+_STD = np.array(image_steps.STD, np.float32).reshape(3, 1, 1)
+
+
+class Context:
+    """Lambda's context object, as far as the handler asks it."""
+
+    aws_request_id = "8f507cfc-0000-4000-8000-000000000001"
+    _deadline_ms = int(time.time() * 1000) + 3_600_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """What is left until the deadline, from the clock as awslambdaric reads it."""
+        return max(self._deadline_ms - int(time.time() * 1000), 0)
+
+
+class InstantPredictor:
+    """A net that has its answer before it is asked (``types.Predictor``)."""
+
+    outputs = (TensorSpec("output0", (1, 1000)),)
+
+    def __init__(self, inputs: Sequence[TensorSpec]) -> None:
+        """Take the inputs' specs as declared."""
+        self.inputs = tuple(inputs)
+        self.asked: Mapping[str, Batch] = {}
+        self._answer = [np.random.default_rng(SEED).normal(0, 3, (1, 1000)).astype(np.float32)]
+
+    def predict(self, arrays: Mapping[str, Batch]) -> list[Batch]:
+        """The same logits each time."""
+        self.asked = arrays
+        return self._answer
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Made:
+    """A ``types.PredictorFactory`` that remembers the predictor, so that the bare work can use the same one."""
+
+    def __init__(self, make: PredictorFactory) -> None:
+        """Build predictors with ``make``."""
+        self._make = make
+        self.predictors: list[Predictor] = []
+
+    def __call__(
+        self, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
+    ) -> Predictor:
+        """See ``types.PredictorFactory``."""
+        self.predictors.append(self._make(name=name, symbol=symbol, params=params, inputs=inputs))
+        return self.predictors[-1]
+
+
+def make_instant(*, inputs: Sequence[TensorSpec], **_net: Any) -> InstantPredictor:
+    """A ``types.PredictorFactory`` without an engine."""
+    return InstantPredictor(inputs)
+
+
+def make_net(*, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]) -> Predictor:
+    """A ``types.PredictorFactory`` on the engine, opened only now: INIT has set the environment that libmxnet reads."""
+    return Engine.open()(name=name, symbol=symbol, params=params, inputs=inputs)
+
+
+def decode(body: str, box: tuple[float, float, float, float]) -> Batch:
+    """The bare work: base64, decode, resize and crop in one, normalise; float32 of shape (1, 3, 224, 224).
+
+    Nothing is checked, nothing is asked of the file but its pixels, and the arithmetic is that of the handler.
+
+    Args:
+        body: The event's body.
+        box: What of the picture ends up in the array, worked out beforehand.
+    """
+    picture = Image.open(BytesIO(a2b_base64(body))).resize((CROP, CROP), Image.Resampling.BILINEAR, box)
+    batch = np.empty((1, 3, CROP, CROP), np.float32)
+    planes = batch[0]
+    np.multiply(np.asarray(picture).transpose(2, 0, 1), _SCALE, out=planes)
+    np.subtract(planes, _MEAN, out=planes)
+    np.divide(planes, _STD, out=planes)
+    return batch
+
+
+def middle(width: int, height: int) -> tuple[float, float, float, float]:
+    """The box that resizing the shorter side to SHORT_SIDE and cropping the middle would leave."""
+    factor = min(width, height) / SHORT_SIDE
+    left, top = ((side / factor - CROP) // 2 * factor for side in (width, height))
+    return (left, top, left + CROP * factor, top + CROP * factor)
+
+
+class Timed(NamedTuple):
+    """What was measured with one picture.
+
+    Attributes:
+        milliseconds: By contender, one value a round.
+        grown_bytes: How much more memory the process held after the last round than before the first counted one.
+    """
+
+    milliseconds: dict[str, list[float]]
+    grown_bytes: int
+
+
+def in_rounds(contenders: Mapping[str, Callable[[], float]], rounds: int) -> Timed:
+    """Have each of them make its call once a round, in an order drawn anew."""
+    chance = random.Random(SEED)
+    order = list(contenders)
+    taken: dict[str, list[float]] = {name: [] for name in order}
+    before = 0
+    for turn in range(UNCOUNTED + rounds):
+        chance.shuffle(order)
+        if turn == UNCOUNTED:
+            before = resident_bytes()
+        for name in order:
+            taken[name].append(contenders[name]())
+    grown = resident_bytes() - before
+    return Timed({name: values[UNCOUNTED:] for name, values in taken.items()}, grown)
+
+
+class Side(NamedTuple):
+    """The handler and its predictor.
+
+    Attributes:
+        handler: What Lambda would call.
+        predictor: The one that the handler asks.
+        thread: The one that the handler asks it in. The bare work is done there as well, whole and timed inside: OpenMP keeps a
+            pool of threads for each thread that it is used from, and two pools would be in each other's way.
+    """
+
+    handler: Callable[[Any, Any], Any]
+    predictor: Predictor
+    thread: ModelThread
+
+
+def start(kind: str) -> Side:
+    """INIT as Lambda runs it, with this kind of predictor."""
+    made = Made(make_net if kind == NET else make_instant)
+    handler = create_handler(os.environ, made)
+    assert isinstance(handler, Handler), "INIT took longer than Lambda gives it"
+    (model,) = handler.models.loaded()
+    assert isinstance(model.service, ServiceOnThread)
+    return Side(handler, made.predictors[0], model.service.thread)
+
+
+def contenders_of(side: Side, jpeg: bytes) -> dict[str, Callable[[], float]]:
+    """What is compared with one picture: each makes one call and returns its milliseconds.
+
+    Raises:
+        SystemExit: The bare work does not make the very array that the handler gives to its net, or the handler refuses.
+    """
+    event, context = json.loads(http_api_event(jpeg)), Context()
+    box = middle(*Image.open(BytesIO(jpeg)).size)
+    predict = side.predictor.predict
+    check(side, event, decode(event["body"], box))
+    in_thread = partial(side.thread.run, stopwatch)
+    contenders: dict[str, Callable[[], float]] = {
+        HANDLER: lambda: stopwatch(lambda: side.handler(event, context)),
+        BARE: lambda: in_thread(lambda: predict({"data": decode(event["body"], box)})),
+    }
+    if isinstance(side.predictor, InstantPredictor):
+        contenders[PLAIN] = lambda: in_thread(lambda: image_steps.to_batch(b64decode(event["body"])))
+    return contenders
+
+
+def stopwatch(call: Callable[[], object]) -> float:
+    """How long a call takes, in milliseconds."""
+    started = time.perf_counter()
+    call()
+    return (time.perf_counter() - started) * 1000
+
+
+def check(side: Side, event: Any, batch: Batch) -> None:
+    """See ``contenders_of``."""
+    answer = side.handler(event, Context())
+    if answer["statusCode"] != 200:
+        raise SystemExit(f"the handler answers {answer['statusCode']}: {answer['body']}")
+    if isinstance(side.predictor, InstantPredictor) and not np.array_equal(side.predictor.asked["data"], batch):
+        raise SystemExit("the bare work makes another array than the handler")
+
+
+def main(asked: Mapping[str, Any], result: str) -> None:
+    """Measure what is asked, and write the series."""
+    side = start(asked["predictor"])
+    series = {}
+    for picture, path in asked["pictures"].items():
+        with open(path, "rb") as file:
+            timed = in_rounds(contenders_of(side, file.read()), asked["rounds"])
+        series[picture] = timed._asdict()
+    invocations = len(series) * (asked["rounds"] + UNCOUNTED + 1)
+    with open(result, "w", encoding="utf-8") as file:
+        json.dump({"invocations": invocations, "series": series}, file)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), sys.argv[2])
