@@ -12,7 +12,9 @@ import signal
 import struct
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,12 +121,12 @@ def _read(stream: IO[bytes]) -> Any:
 class _Nets:
     """What the process can be asked to do."""
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
+    def __init__(self, library: Any) -> None:
+        self._library = library
         self._loaded: dict[int, Any] = {}
 
     def load(self, name: str, symbol: bytes, params: bytes, inputs: Sequence[Any]) -> tuple[int, Sequence[Any]]:
-        predictor = self._engine(name=name, symbol=symbol, params=params, inputs=inputs)
+        predictor = self._engine()(name=name, symbol=symbol, params=params, inputs=inputs)
         number = max(self._loaded, default=0) + 1
         self._loaded[number] = predictor
         return number, predictor.outputs
@@ -139,16 +141,140 @@ class _Nets:
     def modules(self) -> list[str]:
         return sorted(sys.modules)
 
+    def keep_outputs(self) -> None:
+        """From now on the arrays of outputs are not freed: a leak to be found."""
+        self._library.kept = True
+
+    def calls_of_batches(
+        self, symbol: bytes, params: bytes, inputs: Sequence[Any], arrays: Mapping[str, Any], batches: Sequence[int]
+    ) -> list[dict[str, int]]:
+        """How often each function of libmxnet was called to load a net, and then for one prediction of each batch size."""
+        calls = self._library.calls
+        calls.clear()
+        predictor = self._engine()(name="net", symbol=symbol, params=params, inputs=inputs)
+        counted = [dict(calls)]
+        for rows in batches:
+            calls.clear()
+            predictor.predict({name: array.repeat(rows, axis=0) for name, array in arrays.items()})
+            counted.append(dict(calls))
+        return counted
+
+    def repeat(
+        self, work: str, symbol: bytes, params: bytes, inputs: Sequence[Any], arrays: Mapping[str, Any], times: int
+    ) -> list[int]:
+        """Do one of ``_WORK`` that many times; the process's resident bytes, a hundred times on the way."""
+        begin, once = _WORK[work]
+        made = begin(self._engine(), {"name": "net", "symbol": symbol, "params": params, "inputs": inputs})
+        held = []
+        for number in range(times):
+            once(made, arrays, number)
+            if number % (times // 100) == 0:
+                held.append(_resident_bytes())
+        return held
+
+    def _engine(self) -> Any:
+        from gluon_lambda.runtime.engine import Engine
+
+        return Engine(self._library)
+
+
+def _predict(predictor: Any, arrays: Mapping[str, Any], _number: int) -> None:
+    predictor.predict(arrays)
+
+
+def _predict_other_batches(predictor: Any, arrays: Mapping[str, Any], number: int) -> None:
+    predictor.predict({name: array.repeat(1 + number % 6, axis=0) for name, array in arrays.items()})
+
+
+def _fail_in_the_engine(predictor: Any, arrays: Mapping[str, Any], number: int) -> None:
+    from gluon_lambda.errors import InferenceError
+
+    try:
+        predictor.predict({name: array[: 20 + number % 9] for name, array in arrays.items()})
+    except InferenceError:
+        return
+    raise AssertionError("the engine was to fail")
+
+
+def _fail_before_it(predictor: Any, arrays: Mapping[str, Any], number: int) -> None:
+    from gluon_lambda.errors import InputMismatch
+
+    try:
+        predictor.predict({name: array[..., : 1 + number % 9] for name, array in arrays.items()})
+    except InputMismatch:
+        return
+    raise AssertionError("the input was to be refused")
+
+
+def _load_and_close(load: Any, arrays: Mapping[str, Any], _number: int) -> None:
+    predictor = load()
+    predictor.predict(arrays)
+    predictor.close()
+
+
+def _fail_to_load(load: Any, _arrays: Mapping[str, Any], number: int) -> None:
+    from gluon_lambda.errors import ArchiveError
+
+    net = load.keywords
+    broken = [
+        {**net, "symbol": net["symbol"].replace(b"Convolution", b"Konvolution")},
+        {**net, "params": net["params"].replace(b"weight", b"height")},
+        {**net, "params": net["params"][:-1]},
+        {**net, "inputs": [spec._replace(shape=(0, 2, 8, 8)) for spec in net["inputs"]]},
+    ][number % 4]
+    try:
+        load.func(**broken)
+    except ArchiveError:
+        return
+    raise AssertionError("the net was to be refused")
+
+
+def _loaded(engine: Any, net: Mapping[str, Any]) -> Any:
+    return engine(**net)
+
+
+_WORK: dict[str, tuple[Any, Any]] = {
+    "predict": (_loaded, _predict),
+    "predict_other_batches": (_loaded, _predict_other_batches),
+    "fail_in_the_engine": (_loaded, _fail_in_the_engine),
+    "fail_before_it": (_loaded, _fail_before_it),
+    "load_and_close": (lambda engine, net: partial(engine, **net), _load_and_close),
+    "fail_to_load": (lambda engine, net: partial(engine, **net), _fail_to_load),
+}
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _recording_library() -> Any:
+    """The real library, which counts its calls, and frees no outputs where it is told so."""
+    from gluon_lambda.runtime.libmxnet import Library, find_libmxnet
+
+    class Recording(Library):
+        kept = False
+
+        def __init__(self, path: str) -> None:
+            self.calls: Counter[str] = Counter()
+            super().__init__(path)
+
+        def call(self, name: str, *arguments: Any) -> None:
+            self.calls[name] += 1
+            if not (self.kept and name == "MXNDArrayFree"):
+                super().call(name, *arguments)
+
+    return Recording(find_libmxnet())
+
 
 def _serve() -> None:
     # MXNet's own words must not come between the answers.
     answers, questions = os.fdopen(os.dup(1), "wb"), sys.stdin.buffer
     os.dup2(2, 1)
     from archives.native_libraries import load_native_libraries
-    from gluon_lambda.runtime.engine import Engine
 
     load_native_libraries()
-    nets = _Nets(Engine.open())
+    nets = _Nets(_recording_library())
     while True:
         try:
             verb, *arguments = _read(questions)

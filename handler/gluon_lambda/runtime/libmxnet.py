@@ -44,6 +44,7 @@ _PROTOTYPES: dict[str, list[Any]] = {
         *[POINTER(c_uint32), POINTER(_strings)],
     ],
     "MXNDArrayCreateEx": [POINTER(c_uint32), c_uint32, c_int, c_int, c_int, c_int, POINTER(Handle)],
+    "MXNDArrayCreateNone": [POINTER(Handle)],
     "MXNDArrayFree": [Handle],
     "MXNDArrayGetShapeEx": [Handle, POINTER(c_int), POINTER(_ints)],
     "MXNDArrayGetDType": [Handle, POINTER(c_int)],

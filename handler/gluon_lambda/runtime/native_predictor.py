@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from ctypes import POINTER, byref, c_int, c_uint32, c_void_p, create_string_buffer
+from ctypes import POINTER, byref, c_int, c_uint32, c_void_p, cast, create_string_buffer
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,6 +80,7 @@ class NativePredictor:
         parsed = parse_symbol(symbol, where=name)
         self._symbol = open_symbol(library, symbol, where=name)
         self._parameters, self._fused = self._load(params, parsed)
+        self._output_count = len(parsed.heads)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -152,17 +153,25 @@ class NativePredictor:
 
     @contextmanager
     def _run(self, plan: _Plan) -> Iterator[list[int]]:
-        """Run the net on what is in the plan's arrays; the body gets the outputs' handles, which are freed after it."""
-        count, outputs, kinds = c_int(0), POINTER(c_void_p)(), POINTER(c_int)()
+        """Run the net on what is in the plan's arrays; the body gets the outputs' handles, which are freed after it.
+
+        They are made here and not by MXNet, which forgets those that it has made when the net then fails.
+        """
         arrays = (c_void_p * len(plan.arrays))(*plan.arrays)
-        self._library.call(
-            "MXInvokeCachedOpEx", plan.operator, len(plan.arrays), arrays, byref(count), byref(outputs), byref(kinds)
-        )
-        handles = [outputs[index] for index in range(count.value)]
+        outputs = (c_void_p * self._output_count)(*(_new_handle(self._library) for _ in range(self._output_count)))
         try:
-            yield handles
+            self._library.call(
+                "MXInvokeCachedOpEx",
+                plan.operator,
+                len(plan.arrays),
+                arrays,
+                byref(c_int(self._output_count)),
+                byref(cast(outputs, POINTER(c_void_p))),
+                byref(POINTER(c_int)()),
+            )
+            yield list(outputs)
         finally:
-            free_arrays(self._library, handles)
+            free_arrays(self._library, list(outputs))
 
     @contextmanager
     def _engine_errors(self) -> Iterator[None]:
@@ -229,6 +238,13 @@ def _new_zeros(library: Library, spec: TensorSpec) -> int:
     size = prod(spec.shape)
     zeros = create_string_buffer(size * dtype_size(spec.dtype) or 1)
     library.call("MXNDArraySyncCopyFromCPU", handle, zeros, size)
+    return handle.value or 0
+
+
+def _new_handle(library: Library) -> int:
+    """An array that has no memory yet."""
+    handle = Handle()
+    library.call("MXNDArrayCreateNone", byref(handle))
     return handle.value or 0
 
 
