@@ -6,6 +6,9 @@ from typing import Any
 
 import mxnet as mx
 
+# Not by way of mx.image, which would be loaded by the first request.
+from mxnet.image import color_normalize, imdecode, imresize
+
 from mms.model_service.mxnet_model_service import GluonImperativeBaseService
 from mms.utils.mxnet import ndarray
 
@@ -34,6 +37,6 @@ class GluonVisionService(GluonImperativeBaseService):
 
 
 def _normalised(encoded: Any, height: int, width: int) -> Any:
-    pixels = mx.image.imresize(mx.image.imdecode(encoded), width, height).astype("float32") / 255
-    normal = mx.image.color_normalize(pixels, mean=mx.nd.array(IMAGENET_MEAN), std=mx.nd.array(IMAGENET_STD))
+    pixels = imresize(imdecode(encoded), width, height).astype("float32") / 255
+    normal = color_normalize(pixels, mean=mx.nd.array(IMAGENET_MEAN), std=mx.nd.array(IMAGENET_STD))
     return mx.nd.transpose(normal, (2, 0, 1)).expand_dims(axis=0)

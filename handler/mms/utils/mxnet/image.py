@@ -8,6 +8,9 @@ from typing import Any
 
 import mxnet as mx
 
+# Not by way of mx.image, which would be loaded by the first request: who imports this file wants it in INIT.
+from mxnet.image import image as mxnet_image
+
 
 def transform_shape(img_arr: Any, dim_order: str = "NCHW") -> Any:
     """Turn an image of shape HWC into ``NCHW`` or ``NHWC``, with a batch axis of one."""
@@ -18,7 +21,7 @@ def transform_shape(img_arr: Any, dim_order: str = "NCHW") -> Any:
 
 def read(buf: Any, flag: int = 1, to_rgb: bool = True, out: Any = None) -> Any:
     """Decode an image file's bytes to an NDArray of shape HWC, uint8; ``flag`` 0 for grey."""
-    return mx.image.imdecode(buf, flag, to_rgb, out)
+    return mxnet_image.imdecode(buf, flag, to_rgb, out)
 
 
 def write(img_arr: Any, flag: int = 1, format: str = "jpeg", dim_order: str = "CHW") -> str:  # noqa: A002 - MMS's name
@@ -36,14 +39,14 @@ def write(img_arr: Any, flag: int = 1, format: str = "jpeg", dim_order: str = "C
 
 def resize(src: Any, new_width: int, new_height: int, interp: int = 2) -> Any:
     """Resize an image of shape HWC; ``interp`` as in OpenCV."""
-    return mx.image.imresize(src, new_width, new_height, interp)
+    return mxnet_image.imresize(src, new_width, new_height, interp)
 
 
 def fixed_crop(src: Any, x0: int, y0: int, w: int, h: int, size: Any = None, interp: int = 2) -> Any:
     """Cut a rectangle out of an image of shape HWC, and resize it to ``size`` (width, height) where given."""
-    return mx.image.fixed_crop(src, x0, y0, w, h, size, interp)
+    return mxnet_image.fixed_crop(src, x0, y0, w, h, size, interp)
 
 
 def color_normalize(src: Any, mean: Any, std: Any = None) -> Any:
     """Subtract ``mean`` and divide by ``std``, in float32."""
-    return mx.image.color_normalize(src.astype("float32"), mean, std)
+    return mxnet_image.color_normalize(src.astype("float32"), mean, std)
