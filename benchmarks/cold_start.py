@@ -19,9 +19,11 @@ from types import FrameType
 from typing import Any
 
 from benchmarks.agreement import Disagreement
+from benchmarks.beside import measure_beside
 from benchmarks.bytecode import bytecode_of_the_image, compile_bytecode
 from benchmarks.contenders import ROOT, Contender, Places, all_contenders
 from benchmarks.fetch import BareFetch, FetchFailed
+from benchmarks.import_time import ImportFailed
 from benchmarks.machine import cpu_time, foreign_share, machine_facts, versions_of
 from benchmarks.measure import Lambda, Measured, Probe, measure
 from benchmarks.report import to_result
@@ -30,6 +32,7 @@ from benchmarks.s3_terms import CLIENT_PROBE, PAIRS, client_ms, fetch_probe
 from benchmarks.sandbox import SandboxFailed, lambda_environ
 from benchmarks.tables import table
 from benchmarks.targets import targets_of
+from benchmarks.warm_overhead import Unanswered
 from benchmarks.workload import MissingArchive, Workload, prepare_workload, require_examples
 
 BUCKET = "benchmark"
@@ -48,6 +51,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--naive-python", type=Path, help="the naive handler's (default: OUT/naive/bin/python)")
     parser.add_argument("--library-path", default=default_library_path(), help="folder of libgomp and libquadmath")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help=CONTENDERS_HELP)
+    parser.add_argument("--no-beside", action="store_true", help="cold starts and warm invocations only")
     parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     return parser.parse_args(arguments)
 
@@ -106,8 +110,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         Disagreement: The contenders answer differently.
         FetchFailed: The file server does not give an archive.
+        ImportFailed: An ``import mxnet`` failed.
         MissingArchive: An example archive has not been built.
         SandboxFailed: A contender does not answer.
+        Unanswered: The process that warm overhead is measured in failed.
     """
     naive_python = naive_python_of(options)
     if not naive_python.is_file():
@@ -121,7 +127,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         field = choose(options.contenders, places_of(options, workload, endpoint))
         measured = measure_field(options, field, workload, endpoint)
     # The file server has ended: its work counts as the benchmark's own.
-    return to_result(measured, field, facts_of(options, field, foreign=foreign_share(before, cpu_time())))
+    facts = facts_of(options, field, foreign=foreign_share(before, cpu_time()))
+    return to_result(measured, field, {**facts, **measured_beside(options)})
+
+
+def measured_beside(options: argparse.Namespace) -> dict[str, Any]:
+    """What belongs to the matrix and is no cold start, by the name that it has in the JSON."""
+    if options.no_beside:
+        return {}
+    return measure_beside(options.out.resolve(), absolute(options.python), naive_python_of(options), say=print)
 
 
 def measure_field(
@@ -196,7 +210,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, end)
     try:
         result = run(options)
-    except (Disagreement, FetchFailed, MissingArchive, SandboxFailed) as error:
+    except (Disagreement, FetchFailed, MissingArchive, ImportFailed, SandboxFailed, Unanswered) as error:
         print(error, file=sys.stderr)
         return 1
     print(table(result))
