@@ -30,11 +30,12 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gluon_lambda.errors import GluonLambdaError
 from gluon_lambda.pending import Pending, begin
-from gluon_lambda.runtime import lean_imports
+from gluon_lambda.runtime import lean_imports, openmp
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from, usable_threads
 from gluon_lambda.runtime.import_order import extensions_waiting
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet, return_free_memory
@@ -58,7 +59,7 @@ _LOGGER = logging.getLogger("gluon_lambda.bootstrap")
 # Outside Lambda (tests, a laptop) there is no memory size to keep to.
 _UNLIMITED_BYTES = 1 << 60
 # Python's own (5 ms) is what a thread that comes back from C waits for another one that is importing.
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 _DAYS = 1e6
 
 
@@ -67,20 +68,24 @@ class Init(NamedTuple):
 
     Attributes:
         settings: The configuration.
+        environ: The process environment, with the engine's part.
         fetches: Archives that are being fetched from S3, by model.
         timeline: Where each of them notes its time.
         library: libmxnet, being opened.
         thread: Where models are loaded and asked.
         wanted: Modules that will be needed soon, by name; None when there will be no more.
+        importing: Set while the main thread imports.
         make_predictor: In place of the engine.
     """
 
     settings: Settings
+    environ: Mapping[str, str]
     fetches: Mapping[str, Pending[Fetched]]
     timeline: Timeline
     library: Pending[Library]
     thread: ModelThread
     wanted: SimpleQueue[str | None]
+    importing: Event
     make_predictor: PredictorFactory | None
 
 
@@ -144,11 +149,14 @@ def _initialise(
     records = _begin_records(settings)
     lean_imports.install()
     with records.output.catch(records.printed), _undisturbed():
-        init = Init(settings, fetches, timeline, library, ModelThread(), SimpleQueue(), make_predictor)
+        init = Init(
+            settings, environ, fetches, timeline, library, ModelThread(), SimpleQueue(), Event(), make_predictor
+        )
         with extensions_waiting(library.wait):
             models = init.thread.begin(_load_models, init)
             _import_our_own(init, until=_deadline(settings))
-        _import_wanted(init, until=_deadline(settings))
+        with openmp.out_of_the_way(environ):
+            _import_wanted(init, until=_deadline(settings))
         with timeline.phase("waiting"):
             models.wait(max(_deadline(settings) - time.perf_counter(), 0))
     report = partial(_report, init, records, threads)
@@ -267,15 +275,18 @@ def _import_our_own(init: Init, *, until: float) -> None:
 
 def _import_wanted(init: Init, *, until: float) -> None:
     """Import NumPy, and then what the models' services will need, until these are loaded or time is up."""
-    modules = iter(partial(_next_module, init, until), None)
     with init.timeline.phase("numpy"):
-        _import("gluon_lambda.runtime.array_exchange")
-    for module in modules:
+        _import(init, "gluon_lambda.runtime.array_exchange")
+    for module in iter(partial(_next_module, init, until), None):
         with init.timeline.phase("service imports"):
-            _import(module)
+            _import(init, module)
+    init.importing.clear()
 
 
 def _next_module(init: Init, until: float) -> str | None:
+    with suppress(Empty):
+        return init.wanted.get_nowait()
+    init.importing.clear()
     with init.timeline.phase("waiting"), suppress(Empty):
         return init.wanted.get(timeout=max(until - time.perf_counter(), 0))
     return None
@@ -348,7 +359,14 @@ def _predictors(init: Init, model: str) -> PredictorFactory:
         *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
     ) -> Predictor:
         options = _net_options(init.settings, fuse="exported")
-        engine = Engine(init.library.result(), options, timed=lambda phase: init.timeline.phase(phase, model))
+        library = init.library.result()
+        openmp.settle(init.environ)
+        engine = Engine(
+            library,
+            options,
+            timed=lambda phase: init.timeline.phase(phase, model),
+            shares_cpus=init.importing.is_set,
+        )
         return engine(name=name, symbol=symbol, params=params, inputs=inputs)
 
     from gluon_lambda.runtime.engine import Engine
@@ -377,6 +395,7 @@ def _store_models(init: Init, store: ArchiveStore, load: Callable[[str, Location
     )
 
 
-def _import(module: str) -> None:
+def _import(init: Init, module: str) -> None:
+    init.importing.set()
     with suppress(ImportError):  # whoever needs it imports it again, and reports it
         importlib.import_module(module)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet
 from gluon_lambda.runtime.native_predictor import NativePredictor
+from gluon_lambda.runtime.openmp import regions_of_one
 from gluon_lambda.types import NetOptions, TensorSpec
 
 # Notes how long the body takes, under a phase's name.
@@ -20,11 +21,26 @@ def _untimed(_phase: str) -> AbstractContextManager[None]:
 class Engine:
     """An opened libmxnet; calling it builds a predictor (``types.PredictorFactory``)."""
 
-    def __init__(self, library: Library, options: NetOptions = NetOptions(), timed: Timed = _untimed) -> None:  # noqa: B008
-        """Wrap an opened library; nets are made ready as ``options`` say, and ``timed`` is told how long it takes."""
+    def __init__(
+        self,
+        library: Library,
+        options: NetOptions = NetOptions(),  # noqa: B008  an immutable record
+        *,
+        timed: Timed = _untimed,
+        shares_cpus: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Wrap an opened library.
+
+        Args:
+            library: The library.
+            options: How nets are made ready.
+            timed: Told how long that takes.
+            shares_cpus: Whether another thread is computing, too, so that a net's first run should keep to one CPU.
+        """
         self.library = library
         self._options = options
         self._timed = timed
+        self._shares_cpus = shares_cpus
 
     @classmethod
     def open(cls) -> Engine:
@@ -45,6 +61,7 @@ class Engine:
             )
         with ExitStack() as on_failure, self._timed("warm-up"):
             on_failure.callback(predictor.close)
-            predictor.warm_up()
+            with regions_of_one() if self._shares_cpus() else nullcontext():
+                predictor.warm_up()
             on_failure.pop_all()
         return predictor
