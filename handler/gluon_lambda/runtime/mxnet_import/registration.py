@@ -83,7 +83,9 @@ class Registration:
 
     def init_op_module(self, root_namespace: str, module_name: str, make_op_func: MakeFunction) -> None:
         """Enter the operators of ``mx.nd`` or ``mx.sym``."""
-        legacy = [name for name in self._operator_names() if not self._base._is_np_op(name)]
+        base = self._base
+        numpy_like = (base._NP_OP_PREFIX, base._NP_EXT_OP_PREFIX, base._NP_INTERNAL_OP_PREFIX)
+        legacy = [name for name in self._operator_names() if not name.startswith(numpy_like)]
         make = functools.partial(self._make_legacy, make_op_func)
         for path, own_module, names in _legacy_modules(root_namespace, module_name, legacy):
             self._enter(path, names, functools.partial(make, own_module))
@@ -198,8 +200,9 @@ def _legacy_modules(root: str, flavour: str, names: Iterable[str]) -> list[tuple
     internal: dict[str, str] = {}
     public: dict[str, str] = {}
     for name in names:
-        part = next((part for part in _PARTS if name.startswith(f"_{part}_")), "")
-        if part and (part != "random" or name.endswith("_like")):
+        # The first word of the prefixes that count; none of them has an underscore within.
+        part, end, _ = name[1:].partition("_") if name.startswith("_") else ("", "", "")
+        if end and part in parts and (part != "random" or name.endswith("_like")):
             parts[part][name[len(part) + 2 :]] = name
         else:
             (internal if name.startswith("_") else public)[name] = name
