@@ -379,6 +379,21 @@ def test_postscript_is_not_handed_to_a_program_that_runs_it() -> None:
 
 
 class TestMemory:
+    def test_what_a_photograph_has_freed_serves_the_next_one(self) -> None:
+        code = (
+            "import io, resource; from PIL import Image; from gluon_lambda.services import images;"
+            "from gluon_lambda.services.image_steps import ImageSteps;"
+            "images.load_codecs(); file = io.BytesIO(); Image.new('RGB', (3600, 2400)).save(file, 'JPEG');"
+            "steps = ImageSteps('data', 'RGB', (8, 8), None, False, 1.0, (0.0,), (1.0,), 'NCHW', 'float32', (8, 8));"
+            "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
+            "images.image_array(file.getvalue(), steps); before = faults();"
+            "images.image_array(file.getvalue(), steps); print(faults() - before)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONPATH": "handler"}, capture_output=True, check=True
+        )
+        assert int(done.stdout) < 1000  # pages; the image has 8,400
+
     def test_a_large_image_needs_sixteen_bytes_a_pixel(self) -> None:
         assert is_too_large(10_000_000, lambda: 159_999_999)
         assert not is_too_large(10_000_000, lambda: 160_000_000)

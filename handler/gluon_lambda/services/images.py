@@ -48,6 +48,11 @@ BYTES_A_PIXEL = 16
 # 64 MB, which a function that runs MXNet at all has; looking takes longer than a small image.
 ALWAYS_ENOUGH_PIXELS = 4_000_000
 
+# mallopt(3): numbers of malloc.h. Setting one of them ends glibc's own adapting of both, so both are set.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 64 << 20
+_LARGEST_ON_THE_HEAP = 32 << 20  # glibc takes no more
+
 # Whole numbers below this are exact in a 32-bit float.
 _EXACT_IN_A_FLOAT = 1 << 24
 
@@ -57,6 +62,22 @@ def load_codecs() -> None:
     from PIL import Image  # lazy: only image services need it, but each of their requests does
 
     Image.preinit()
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what images have freed, for the next one.
+
+    By itself glibc returns to the system what is free at a heap's end beyond 32 MB at the most, and a photograph of 9 megapixels takes
+    more: with each one the memory would be mapped anew, page by page, for a fifth of the request's time. A process that has decoded such a
+    photograph has had that much anyway; a model of the store that must go still gives its memory back (malloc_trim).
+    """
+    import ctypes  # lazy: with Pillow, above
+
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's own
+    if set_option is not None:
+        set_option(_M_MMAP_THRESHOLD, _LARGEST_ON_THE_HEAP)
+        set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def image_array(raw: bytes, steps: ImageSteps) -> Array:
