@@ -40,7 +40,9 @@ def parsed(content: Graph) -> Any:
 
 
 DENSE = graph(variable("data"), variable("weight"), node("FullyConnected", "fc", (0, 0), (1, 0)))
-SPLIT = graph(variable("data"), node("SliceChannel", "parts", (0, 0)), heads=((1, 2), (1, 0)), outputs=(1, 3))
+SPLIT = graph(
+    variable("data"), node("SliceChannel", "parts", (0, 0), num_outputs="3"), heads=((1, 2), (1, 0)), outputs=(1, 3)
+)
 
 
 def test_a_symbol_that_holds_together_is_read() -> None:
@@ -72,6 +74,11 @@ WRONG: dict[str, tuple[Graph, Callable[[Graph], Any], str]] = {
     "a node before all": (DENSE, lambda g: g.update(heads=[[-1, 0, 0]]), "takes output 0 of node -1"),
     "itself": (DENSE, lambda g: g["nodes"][2]["inputs"][0].__setitem__(0, 2), "fc takes output 0 of node 2"),
     "an argument that is an operator": (DENSE, lambda g: g["arg_nodes"].append(2), "node 2 is listed as an argument"),
+    "fewer outputs than it is said to have": (
+        SPLIT,
+        lambda g: g["nodes"][1]["attrs"].update(num_outputs="1"),
+        "parts (SliceChannel) has 1 outputs by its attributes, and 3 by the file's table",
+    ),
     "no heads": (DENSE, lambda g: g.pop("heads"), "'heads' is missing"),
     "a node without inputs": (DENSE, lambda g: g["nodes"][2].pop("inputs"), "'inputs' is missing"),
     "text for a number": (DENSE, lambda g: g.update(heads=[["2", 0, 0]]), "not supported between"),

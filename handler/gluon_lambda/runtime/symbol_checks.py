@@ -132,6 +132,8 @@ def _check_graph(graph: dict[str, Any]) -> None:
         _check_entries(node["inputs"], counts, before=at, taker=node["name"])
         for inner in node.get("subgraphs", ()):
             _check_graph(inner)
+        if counts[at] != 1:
+            _check_output_count(node, counts[at])
         if node["op"] in _CONTROL_FLOW:
             _check_control_flow(node)
     _check_entries(graph["heads"], counts, before=len(nodes), taker="the net's list of outputs")
@@ -154,6 +156,16 @@ def _check_entries(entries: Sequence[Sequence[int]], counts: Sequence[int], *, b
         source, output = entry[0], entry[1]
         if not 0 <= source < before or not 0 <= output < counts[source]:
             raise ValueError(f"{taker} takes output {output} of node {source}, which is not there")
+
+
+def _check_output_count(node: Node, count: int) -> None:
+    """Splits and loops say it in an attribute, too, and that is what libmxnet goes by."""
+    attributes = _attributes(node)
+    said = int(attributes.get("num_outputs") or attributes.get("sections") or 0)
+    if said and count not in (said, _ANY):
+        raise ValueError(
+            f"{node['name']} ({node['op']}) has {said} outputs by its attributes, and {count} by the file's table"
+        )
 
 
 def _check_control_flow(node: Node) -> None:
