@@ -79,7 +79,7 @@ format: setup ## format the code
 archives: setup $(SMALL) ## build the large example archives too
 	@for name in alexnet_imperative alexnet_hybrid alexnet_pretrained; do $(BIN)/python -m archives.$$name.build --out $(BUILT) || exit 1; done
 
-bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold starts and warm times against their rivals, and what is reached (10 minutes, on a quiet machine)
+bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold starts and warm times against their rivals, and what is reached (some minutes, on a quiet machine)
 	@benchmarks/setup_naive.sh build/bench/naive
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks.cold_start

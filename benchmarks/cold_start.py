@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -187,16 +188,18 @@ def places_of(options: argparse.Namespace, workload: Workload, endpoint: str) ->
     return Places(python, naive_python_of(options), workload.net, workload.archives, bytecode, endpoint, BUCKET)
 
 
-def write_result(result: dict[str, Any], out: Path, *, plot: bool) -> None:
-    """Write JSON and pictures into ``out``."""
+def write_result(result: dict[str, Any], out: Path, *, plot: bool) -> str:
+    """Write JSON and pictures into ``out``; returns what to tell about it."""
     rows = [{**row._asdict(), "reached": row.reached} for row in targets_of(result)]
     text = json.dumps({**result, "targets": rows}, indent=1)
     (out / "cold_start.json").write_text(text + "\n", encoding="utf-8")
-    if plot:
-        # Only here: matplotlib is the benchmark's own requirement, and --no-plot does without it.
-        from benchmarks.plot import draw
+    if not plot or importlib.util.find_spec("matplotlib") is None:
+        return f"written: {out / 'cold_start.json'}; pictures want matplotlib (benchmarks/requirements.txt)"
+    # Only here: matplotlib is the benchmark's own requirement, and all else does without it.
+    from benchmarks.plot import draw
 
-        draw(result, [out / "cold_start.svg", out / "cold_start.png"])
+    draw(result, [out / "cold_start.svg", out / "cold_start.png"])
+    return f"written: {out / 'cold_start.json'}, cold_start.svg, cold_start.png"
 
 
 def end(_signal: int, _frame: FrameType | None) -> None:
@@ -214,7 +217,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     print(table(result))
-    write_result(result, options.out.resolve(), plot=not options.no_plot)
+    print(f"\n{write_result(result, options.out.resolve(), plot=not options.no_plot)}")
     return 0
 
 
