@@ -5,7 +5,6 @@ All of it has to be in place before libmxnet is opened; a value that the user ha
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 
@@ -15,6 +14,8 @@ _MEGABYTES_PER_VCPU = 1769
 # How often an idle thread looks for work before it sleeps. libgomp's own 300,000 are milliseconds that the quota pays for, and that a
 # thread which shares its CPU with another one (INIT imports Python meanwhile) takes from it; below 2,000 operators wait for one another.
 _SPINS = 10_000
+
+_NO_LIMIT = float("inf")
 
 _CGROUP_V2 = "/sys/fs/cgroup"
 _CGROUP_V1 = "/sys/fs/cgroup/cpu"
@@ -61,7 +62,7 @@ def usable_threads(memory_megabytes: int | None) -> int:
 
     Rounded down, because one thread too many stalls on a throttled core: a better median, but a many times worse 99th percentile.
     """
-    granted = math.inf if memory_megabytes is None else memory_megabytes / _MEGABYTES_PER_VCPU
+    granted = _NO_LIMIT if memory_megabytes is None else memory_megabytes / _MEGABYTES_PER_VCPU
     return max(1, int(min(_available_cpus(), cpu_quota(_text_of), granted)))
 
 
@@ -98,7 +99,7 @@ def _granted(folder: str, read: Callable[[str], str]) -> float:
     """One cgroup's quota: v2's ``cpu.max``, or v1's two files; each holds quota and period in µs, or ``max`` or -1 for none."""
     text = read(f"{folder}/cpu.max") or f"{read(f'{folder}/cpu.cfs_quota_us')} {read(f'{folder}/cpu.cfs_period_us')}"
     numbers = [int(word) for word in text.split() if word.isdigit()]
-    return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[1] else math.inf
+    return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[1] else _NO_LIMIT
 
 
 def _text_of(path: str) -> str:
