@@ -336,6 +336,7 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
                     make_predictor=make_predictor,
                     import_ahead=init.wanted.put,
                     options=_net_options(init.settings, fuse="all"),
+                    timed=lambda phase: init.timeline.phase(phase, name),
                 )
             on_failure.pop_all()
         return LoadedModel(name, archive, ServiceOnThread(service, init.thread))

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +43,10 @@ _NEEDED_FOR_IMAGES = (
 _NEEDED_FOR_TENSORS = ("gluon_lambda.services.builtin_tensor",)
 
 
+# Times a phase by its name.
+Timed = Callable[[str], AbstractContextManager[object]]
+
+
 class EntryPoint(NamedTuple):
     """Where an archive's code is entered.
 
@@ -67,6 +71,7 @@ def load_service(
     make_predictor: PredictorFactory,
     import_ahead: Callable[[str], None] = nobody_imports,
     options: NetOptions = SAME_ANSWERS,
+    timed: Timed = nullcontext,
 ) -> Service:
     """Load the service of an archive: import its code, construct and initialise it, warm it up.
 
@@ -75,6 +80,7 @@ def load_service(
         make_predictor: Builds the predictor of an exported net.
         import_ahead: Told the names of modules that will be needed once the net is loaded, so that another thread may import them.
         options: How Gluon blocks are made ready that the archive's code builds.
+        timed: Times the phases ``unpack``, ``service code`` (its import) and ``service start`` of an archive with code.
 
     Raises:
         ServiceLoadError: The entry point is missing or ambiguous, or the archive's code raised.
@@ -82,7 +88,7 @@ def load_service(
     """
     if not archive.manifest.service:
         return _load_builtin(archive, make_predictor, import_ahead)
-    return _load_code(archive, make_predictor, options)
+    return _load_code(archive, make_predictor, options, timed)
 
 
 def parse_entry_point(text: str, *, archive: str) -> EntryPoint:
@@ -126,19 +132,22 @@ def _load_builtin(
     return builtin.load(archive, net)
 
 
-def _load_code(archive: Archive, make_predictor: PredictorFactory, options: NetOptions) -> Service:
+def _load_code(archive: Archive, make_predictor: PredictorFactory, options: NetOptions, timed: Timed) -> Service:
     # Lazily: the built-in services, the quickest to start, do without the import machinery.
     from gluon_lambda.services.modules import ArchiveCode
 
     point = parse_entry_point(archive.manifest.service, archive=archive.name)
-    folder = archive.folder()
+    with timed("unpack"):
+        folder = archive.folder()
     code = ArchiveCode(name=archive.name, folder=folder, directory=point.directory)
     with ExitStack() as on_failure:
         on_failure.callback(code.close)
         with code.at_work():
             doing = f"importing {archive.manifest.service}"
-            module = load_step(archive.name, doing, folder, code.load, point.module, _file_of(point, archive))
-            service = _start(EntryModule(archive, code, module, point.function, options), make_predictor)
+            with timed("service code"):
+                module = load_step(archive.name, doing, folder, code.load, point.module, _file_of(point, archive))
+            with timed("service start"):
+                service = _start(EntryModule(archive, code, module, point.function, options), make_predictor)
         on_failure.pop_all()
     return service
 
