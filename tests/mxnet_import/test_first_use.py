@@ -182,3 +182,19 @@ mx.base._init_op_module('mxnet', 'ndarray', mx.nd.register._make_ndarray_functio
 print(mx.nd.op.relu is not before, 'relu' in vars(mx.nd.op), float(mx.nd.op.relu(mx.nd.ones((1,))).asscalar()))
 """
     assert output(OURS + code).split() == ["True", "True", "1.0"]
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not() -> None:
+    code = """import mxnet as mx, os, signal, threading
+from gluon_lambda.runtime.mxnet_import.deferred_modules import FIRST_USE
+held, done = threading.Event(), threading.Event()
+def hold():
+    with FIRST_USE:
+        held.set(); done.wait()
+threading.Thread(target=hold).start(); held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20); mx.image.imresize; os._exit(0)
+print(os.waitpid(child, 0)[1]); done.set()
+"""
+    assert output(OURS + code).strip() == "0"

@@ -9,6 +9,7 @@ and so would a star import, and modules below a lazy package would run before it
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -25,6 +26,8 @@ _KNOWN_UNLOADED = frozenset(
 # One lock for whatever is done at first use: modules and operators need one another, and with a lock each, two threads could wait for each
 # other forever.
 FIRST_USE = threading.RLock()
+# A forked process (a DataLoader's worker) has the lock as it was, and not the thread that would release it.
+os.register_at_fork(after_in_child=FIRST_USE._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class DeferredModule(ModuleType):
