@@ -65,11 +65,19 @@ def ca_bundle() -> str | bool:
     return os.environ.get("AWS_CA_BUNDLE") or True
 
 
+def lean_client() -> S3Client:
+    """The handler's, once it is sure that it is not boto3's."""
+    client = make_s3_client()
+    if type(client).__name__ != "LeanClient":
+        raise RuntimeError("the environment holds more than the lean client understands")
+    return client
+
+
 CLIENTS: dict[str, Callable[[], S3Client]] = {
     "boto3": make_full_client,
     "botocore": session_client,
     "signer+urllib3": Signed,
-    "lean": make_s3_client,
+    "lean": lean_client,
 }
 
 

@@ -56,6 +56,7 @@ Connect = Callable[[dict[str, str]], S3Client]
 def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Connect:
     """Makes the client; boto3's reads the process's variables itself."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
 
     def make(environ: dict[str, str]) -> S3Client:
         for name, value in environ.items():

@@ -69,16 +69,18 @@ class Failing:
 
 
 class BreakingOff:
-    """A client whose bodies break off, so many times."""
+    """A client whose bodies break off, so many times; in ``silence`` they just end."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, *, silence: bool = False) -> None:
         self.times = times
+        self.silence = silence
 
     def get_object(self, **request: Any) -> dict[str, Any]:
         self.times -= 1
         start = int(request["Range"].removeprefix("bytes=").partition("-")[0])
         rest = FIRST[start:]
-        body = io.BytesIO(rest) if self.times < 0 else Breaking(rest)
+        broken = io.BytesIO(rest[:1000]) if self.silence else Breaking(rest)
+        body = io.BytesIO(rest) if self.times < 0 else broken
         span = f"bytes {start}-{len(FIRST) - 1}/{len(FIRST)}"
         return {"Body": body, "ContentLength": len(rest), "ContentRange": span, "ETag": '"1"'}
 
@@ -225,8 +227,9 @@ def test_an_archive_that_was_removed_from_the_cache_is_fetched_again(s3: Any, cl
     assert client.bodies == 2
 
 
-def test_a_body_that_breaks_off_is_fetched_again(cache: Cache) -> None:
-    assert open_s3("digits.model", BreakingOff(2), cache).digest == FIRST_DIGEST
+@pytest.mark.parametrize("silence", [False, True])
+def test_a_body_that_breaks_off_is_fetched_again(cache: Cache, *, silence: bool) -> None:
+    assert open_s3("digits.model", BreakingOff(2, silence=silence), cache).digest == FIRST_DIGEST
     assert len(kept(cache)) == 1
 
 

@@ -96,6 +96,9 @@ def test_what_lambda_sets_is_understood() -> None:
     assert (settings.region, settings.attempts, settings.ca_bundle) == ("eu-west-1", 4, "")
     assert settings_of(KEYS | {"AWS_REGION": "us-east-1"}).credentials.token is None
     assert settings_of(LAMBDA | {"AWS_MAX_ATTEMPTS": "2", "AWS_CA_BUNDLE": "/x.pem"})[-2:] == ("/x.pem", 2)
+    bundles = {"AWS_CA_BUNDLE": "/x.pem", "REQUESTS_CA_BUNDLE": "/y.pem"}
+    assert settings_of(LAMBDA | bundles).ca_bundle == "/x.pem"
+    assert settings_of(LAMBDA | bundles | {"AWS_CA_BUNDLE": ""}).ca_bundle == "/y.pem"
 
 
 NOT_SURE: list[dict[str, str]] = [

@@ -87,5 +87,6 @@ def make_full_client(environ: Mapping[str, str] = os.environ) -> S3Client:
     said = environ.get("AWS_RETRY_MODE") or environ.get("AWS_MAX_ATTEMPTS")
     retries = {} if said else {"retries": {"mode": "standard", "total_max_attempts": ATTEMPTS}}
     config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, **retries)
-    client: S3Client = boto3.client("s3", region_name=region_of(environ) or None, config=config)
+    # A session of its own: boto3's common one is not made for several threads, and would keep credentials for the whole process.
+    client: S3Client = boto3.Session().client("s3", region_name=region_of(environ) or None, config=config)
     return client

@@ -28,7 +28,6 @@ NOT_UNDERSTOOD = (
     "AWS_AUTH_SCHEME_PREFERENCE",
     "AWS_SIGV4A_SIGNING_REGION_SET",
     "AWS_CSM_ENABLED",
-    "REQUESTS_CA_BUNDLE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -65,7 +64,7 @@ class S3Settings(NamedTuple):
         region: What is signed for.
         endpoint: ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL``; ``""`` for AWS's own.
         host: AWS's own endpoint of the region.
-        ca_bundle: ``AWS_CA_BUNDLE``, or ``""``.
+        ca_bundle: ``AWS_CA_BUNDLE`` or ``REQUESTS_CA_BUNDLE``; ``""`` for the usual certificates.
         attempts: How often a request is tried.
     """
 
@@ -118,7 +117,8 @@ def read_settings(environ: Mapping[str, str]) -> S3Settings | None:
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
     if not (is_usable(endpoint) if endpoint else host):
         return None
-    return S3Settings(credentials, region, endpoint, host, environ.get("AWS_CA_BUNDLE", ""), int(attempts))
+    ca_bundle = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE") or ""
+    return S3Settings(credentials, region, endpoint, host, ca_bundle, int(attempts))
 
 
 def read_credentials(environ: Mapping[str, str]) -> Credentials | None:
