@@ -12,8 +12,10 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -31,9 +33,10 @@ class Died(Exception):
 class LoneEngine:
     """A ``types.PredictorFactory`` in a process of its own."""
 
-    def __init__(self, *, seconds: float = SECONDS) -> None:
-        """Start the process."""
+    def __init__(self, *, seconds: float = SECONDS, environ: Mapping[str, str] | None = None) -> None:
+        """Start the process, with ``environ`` beside this one's variables; ``SHARES_CPUS`` is its ``Engine``'s ``shares_cpus``."""
         self._seconds = seconds
+        self._environ = dict(environ or {})
         self._process = self._start()
 
     def __call__(self, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[Any]) -> LonePredictor:
@@ -71,7 +74,7 @@ class LoneEngine:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.lone_engine"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**os.environ, "PYTHONPATH": paths, **self._environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -91,18 +94,18 @@ class LonePredictor:
     def __init__(self, engine: LoneEngine, number: int, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
         """Remember which it is."""
         self._engine = engine
-        self._number = number
+        self.number = number
         self.inputs = inputs
         self.outputs = outputs
 
     def predict(self, arrays: Mapping[str, Any]) -> list[Any]:
         """Run it there."""
-        answer: list[Any] = self._engine.ask("predict", self._number, dict(arrays))
+        answer: list[Any] = self._engine.ask("predict", self.number, dict(arrays))
         return answer
 
     def close(self) -> None:
         """Close it there."""
-        self._engine.ask("close", self._number)
+        self._engine.ask("close", self.number)
 
 
 def _write(stream: IO[bytes], value: Any) -> None:
@@ -137,6 +140,17 @@ class _Nets:
 
     def close(self, number: int) -> None:
         self._loaded.pop(number).close()
+
+    def from_threads(self, numbers: Sequence[int], arrays: Sequence[Mapping[str, Any]], times: int) -> list[list[Any]]:
+        """Ask nets at once, each from a thread of its own with arrays of its own, that many times; all answers of each thread."""
+        with ThreadPoolExecutor(len(numbers)) as threads:
+            begin = threading.Barrier(len(numbers))
+
+            def ask(number: int, given: Mapping[str, Any]) -> list[Any]:
+                begin.wait()
+                return [self._loaded[number].predict(given) for _ in range(times)]
+
+            return list(threads.map(ask, numbers, arrays))
 
     def modules(self) -> list[str]:
         return sorted(sys.modules)
@@ -175,7 +189,7 @@ class _Nets:
     def _engine(self) -> Any:
         from gluon_lambda.runtime.engine import Engine
 
-        return Engine(self._library)
+        return Engine(self._library, shares_cpus=lambda: bool(os.environ.get("SHARES_CPUS")))
 
 
 def _predict(predictor: Any, arrays: Mapping[str, Any], _number: int) -> None:

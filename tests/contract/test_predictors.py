@@ -1,8 +1,9 @@
-"""One suite over every predictor: the real one on libmxnet's C API, and the fake that stands for it in other tests."""
+"""One suite over every predictor: the real one on libmxnet's C API, beside the ``mxnet`` package and without it, and the fake
+that stands for it in other tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,32 @@ import pytest
 from gluon_lambda.errors import InputMismatch
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.fake import FakePredictor
-from gluon_lambda.types import Predictor, TensorSpec
+from gluon_lambda.types import Predictor, PredictorFactory, TensorSpec
 from tests.conftest import ExportedNet
+from tests.lone_engine import LoneEngine
 
 SPEC = TensorSpec("data", (0, 1, 8, 8))
 
 
-@pytest.fixture(params=["native", "fake"])
+@pytest.fixture(scope="module")
+def alone() -> Iterator[LoneEngine]:
+    engine = LoneEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["native", "alone", "fake"])
 def predictor(
-    request: pytest.FixtureRequest, engine: Engine, small_net: ExportedNet, small_block: Any, mx: Any
+    request: pytest.FixtureRequest,
+    engine: Engine,
+    alone: LoneEngine,
+    small_net: ExportedNet,
+    small_block: Any,
+    mx: Any,
 ) -> Predictor:
-    if request.param == "native":
-        return engine(name="small.model", symbol=small_net.symbol, params=small_net.params, inputs=[SPEC])
+    if request.param != "fake":
+        make: PredictorFactory = engine if request.param == "native" else alone
+        return make(name="small.model", symbol=small_net.symbol, params=small_net.params, inputs=[SPEC])
 
     def compute(arrays: Mapping[str, Any]) -> list[Any]:
         return [small_block(mx.nd.array(arrays["data"])).asnumpy()]
@@ -100,3 +115,17 @@ def test_inputs_that_the_net_does_not_take_are_refused(
     with pytest.raises(InputMismatch):
         predictor.predict(bad())
     assert predictor.predict({"data": images(1)})[0].shape == (1, 4), "it still answers afterwards"
+
+
+@pytest.mark.parametrize("nets", [1, 2])
+def test_two_threads_at_once_get_what_each_gets_alone(alone: LoneEngine, small_net: ExportedNet, nets: int) -> None:
+    """On one net, and on two; with batches of other sizes, so that they want other memory."""
+    loaded = [
+        alone(name="small.model", symbol=small_net.symbol, params=small_net.params, inputs=[SPEC]) for _ in range(nets)
+    ]
+    given = [{"data": images(2)}, {"data": images(5) * 3}]
+    expected = [loaded[0].predict(arrays)[0] for arrays in given]
+    numbers = [loaded[0].number, loaded[-1].number]
+    for answers, right in zip(alone.ask("from_threads", numbers, given, 200), expected, strict=True):
+        for (answer,) in answers:
+            np.testing.assert_array_equal(answer, right)
