@@ -12,22 +12,24 @@ from contextlib import contextmanager
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
 from types import ModuleType
 
+Wait = Callable[[], object]
+
 
 @contextmanager
-def extensions_waiting(wait: Callable[[], object]) -> Iterator[None]:
+def extensions_waiting(wait: Wait) -> Iterator[None]:
     """While the body runs, let ``wait`` return before any extension module is loaded, in whichever thread; other modules go on."""
     gate = _ExtensionGate(wait)
-    sys.meta_path.insert(sys.meta_path.index(PathFinder), gate)  # type: ignore[arg-type]
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), gate)
     try:
         yield
     finally:
-        sys.meta_path.remove(gate)  # type: ignore[arg-type]
+        sys.meta_path.remove(gate)
 
 
 class _ExtensionGate:
-    """Finds what ``PathFinder`` finds, and takes its time where that is an extension module."""
+    """Finds what ``PathFinder`` finds, and lets extension modules wait. Not here: modules are looked for one at a time in all threads."""
 
-    def __init__(self, wait: Callable[[], object]) -> None:
+    def __init__(self, wait: Wait) -> None:
         self._wait = wait
 
     def find_spec(
@@ -35,5 +37,19 @@ class _ExtensionGate:
     ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, ExtensionFileLoader):
-            self._wait()
+            spec.loader = _WaitingLoader(spec.loader, self._wait)
         return spec
+
+
+class _WaitingLoader(ExtensionFileLoader):
+    """Waits before it opens the module's library, and leaves the rest, and its place in the module, to the usual loader."""
+
+    def __init__(self, loader: ExtensionFileLoader, wait: Wait) -> None:
+        super().__init__(loader.name, loader.path)
+        self._loader = loader
+        self._wait = wait
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        self._wait()
+        spec.loader = self._loader
+        return self._loader.create_module(spec)

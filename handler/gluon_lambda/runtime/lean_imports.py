@@ -11,9 +11,7 @@ from gluon_lambda.runtime.mxnet_import.deferred_modules import defer
 
 # A third of the time that NumPy 1.26 and Pillow take to import. NumPy 2 leaves the same parts of its own (numpy/__init__.py, __getattr__);
 # of Python's, NumPy asks ``platform`` for nothing while it is imported, and Pillow keeps the others for programs that it may call.
-SELDOM = frozenset(
-    {"numpy.fft", "numpy.ma", "numpy.polynomial", "numpy.random", "platform", "subprocess", "tempfile"}
-)
+SELDOM = frozenset({"numpy.fft", "numpy.ma", "numpy.polynomial", "numpy.random", "platform", "subprocess", "tempfile"})
 
 
 def install() -> None:
