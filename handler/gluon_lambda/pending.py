@@ -25,6 +25,9 @@ class Pending(Generic[T]):
         """Make the call; to be called once, by the thread whose work it is."""
         with self:
             self._value = self._call(*self._args)
+        # An error's traceback keeps the frames that it went through: one that knew of this object, which knows the error, would keep all three,
+        # and what the call was given, until garbage is collected.
+        del self
 
     def __enter__(self) -> None:
         """Begin the call."""
@@ -53,8 +56,12 @@ class Pending(Generic[T]):
     def result(self) -> T:
         """Wait for the call's end and return what it returned, or raise what it raised."""
         self.wait()
-        if self._error is not None:
-            raise self._error
+        error = self._error
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del self, error  # as above
         value: T = self._value
         return value
 
