@@ -19,7 +19,7 @@ from gluon_lambda.types import DirectCall, Part, Payload, Prediction, Request, R
 
 _LOGGER = logging.getLogger("gluon_lambda.http_app")
 
-# MMS 1.x says status, MMS 0.4 says health; the warm process has its models loaded or it would not be answering.
+# MMS 1.x says status, MMS 0.4 says health.
 HEALTHY = {"status": "Healthy", "health": "healthy!"}
 # Less time than this is not worth starting a prediction in: Lambda would kill the sandbox, and the next request pays a cold start.
 _LEAST_REMAINING_MS = 20
@@ -73,6 +73,11 @@ class HttpApp:
         payload = Payload((Part("body", call.inputs, "application/json"),), (), request_id)
         return self._predict(self._find(call.model or "", "", remaining_ms), payload)
 
+    def health(self) -> Response:
+        """What ``/ping`` answers; raises the reason where the configured models could not be loaded."""
+        self.models.loaded()
+        return json_response(HEALTHY)
+
     def _answer(self, request: Request) -> Answer | None:
         route = find_route(request.method, request.path)
         if route.kind == DESCRIBE:
@@ -80,7 +85,7 @@ class HttpApp:
         if route.kind == OPTIONS:
             return Answer(options_response(route.methods, self._cors))
         if route.kind == PING:
-            return Answer(json_response(HEALTHY))
+            return Answer(self.health())
         payload = read_payload(request, query_is_input=route.query_is_input)
         return self._predict(self._find(_model_name(route, request), route.version, request.remaining_ms), payload)
 

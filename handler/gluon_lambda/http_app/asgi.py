@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from gluon_lambda.errors import GluonLambdaError
-from gluon_lambda.http_app.app import HEALTHY
 from gluon_lambda.http_app.descriptions import model_description, model_list, openapi_paths, swagger_document
 from gluon_lambda.http_app.responses import json_response
 from gluon_lambda.types import Request, Response
@@ -70,7 +69,7 @@ def _add_documents(app: fastapi.FastAPI, http: HttpApp) -> None:
     import fastapi
 
     async def health() -> fastapi.Response:
-        return _sent(json_response(HEALTHY))
+        return _sent(http.health())
 
     async def models(limit: str | None = None, next_page_token: str | None = None) -> fastapi.Response:
         return _sent(json_response(model_list(http.models.loaded(), limit=limit, next_page_token=next_page_token)))

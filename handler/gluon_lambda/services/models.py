@@ -172,6 +172,11 @@ class UnavailableModels(Models):
         super().__init__({})
         self._reason = reason
 
+    @property
+    def configured(self) -> tuple[str, ...]:
+        """Raise the reason: which models there would be is not known."""
+        raise self._reason
+
     def loaded(self) -> tuple[LoadedModel, ...]:
         """Raise the reason."""
         raise self._reason
