@@ -26,17 +26,17 @@ from benchmarks.rivals import image_steps
 from benchmarks.workload import http_api_event
 from gluon_lambda.bootstrap import create_handler
 from gluon_lambda.invocation import Handler
-from gluon_lambda.runtime.engine import Engine
+from gluon_lambda.services.builtin import BuiltinService
 from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
 from gluon_lambda.services.models import resident_bytes
-from gluon_lambda.types import Predictor, PredictorFactory, TensorSpec
+from gluon_lambda.types import Predictor, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Batch = NDArray[np.float32]
 
-INSTANT, NET = "instant", "net"
+INSTANT = "instant"
 HANDLER, BARE, PLAIN = "lambda_handler", "bare", "plain"
 CROP, SHORT_SIDE = image_steps.CROP, image_steps.SHORT_SIDE
 # Not counted: what happens once, at the first calls.
@@ -79,30 +79,9 @@ class InstantPredictor:
         """Nothing to give back."""
 
 
-class Made:
-    """A ``types.PredictorFactory`` that remembers the predictor, so that the bare work can use the same one."""
-
-    def __init__(self, make: PredictorFactory) -> None:
-        """Build predictors with ``make``."""
-        self._make = make
-        self.predictors: list[Predictor] = []
-
-    def __call__(
-        self, *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
-    ) -> Predictor:
-        """See ``types.PredictorFactory``."""
-        self.predictors.append(self._make(name=name, symbol=symbol, params=params, inputs=inputs))
-        return self.predictors[-1]
-
-
 def make_instant(*, inputs: Sequence[TensorSpec], **_net: Any) -> InstantPredictor:
     """A ``types.PredictorFactory`` without an engine."""
     return InstantPredictor(inputs)
-
-
-def make_net(*, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]) -> Predictor:
-    """A ``types.PredictorFactory`` on the engine, opened only now: INIT has set the environment that libmxnet reads."""
-    return Engine.open()(name=name, symbol=symbol, params=params, inputs=inputs)
 
 
 def decode(body: str, box: tuple[float, float, float, float]) -> Batch:
@@ -175,12 +154,12 @@ class Side(NamedTuple):
 
 def start(kind: str) -> Side:
     """INIT as Lambda runs it, with this kind of predictor."""
-    made = Made(make_net if kind == NET else make_instant)
-    handler = create_handler(os.environ, made)
+    handler = create_handler(os.environ, make_instant if kind == INSTANT else None)
     assert isinstance(handler, Handler), "INIT took longer than Lambda gives it"
     (model,) = handler.models.loaded()
     assert isinstance(model.service, ServiceOnThread)
-    return Side(handler, made.predictors[0], model.service.thread)
+    assert isinstance(model.service.service, BuiltinService)
+    return Side(handler, model.service.service.net, model.service.thread)
 
 
 def contenders_of(side: Side, jpeg: bytes) -> dict[str, Callable[[], float]]:

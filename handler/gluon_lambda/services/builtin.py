@@ -40,7 +40,7 @@ class BuiltinService:
             steps: What is done to each output.
             form: The archive's form, which the answer's envelope follows.
         """
-        self._net = net
+        self.net = net
         self._read = read
         self._steps = steps
         self._form = form
@@ -49,13 +49,13 @@ class BuiltinService:
         """Answer one request; see ``types.Service``."""
         timings: Timings = []
         inputs = run_phase("preprocess", timings, self._read, payload)
-        outputs = run_phase("inference", timings, self._net.predict, inputs.arrays)
+        outputs = run_phase("inference", timings, self.net.predict, inputs.arrays)
         value = run_phase("postprocess", timings, labels.answer, outputs, self._steps, inputs.batch)
         return Prediction(enveloped(value, form=self._form), phases=tuple(timings))
 
     def close(self) -> None:
         """Release the net."""
-        self._net.close()
+        self.net.close()
 
 
 def load(archive: Archive, net: Predictor) -> BuiltinService:

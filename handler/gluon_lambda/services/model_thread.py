@@ -51,13 +51,13 @@ class ServiceOnThread:
 
     def __init__(self, service: Service, thread: ModelThread) -> None:
         """Ask ``service`` on ``thread``."""
-        self._service = service
+        self.service = service
         self.thread = thread
 
     def predict(self, payload: Payload) -> Prediction:
         """Answer one request; see ``types.Service``."""
-        return self.thread.run(self._service.predict, payload)
+        return self.thread.run(self.service.predict, payload)
 
     def close(self) -> None:
         """Release the service."""
-        self.thread.run(self._service.close)
+        self.thread.run(self.service.close)
