@@ -31,9 +31,13 @@ SLOW = [
 ]
 
 
-@pytest.fixture
-def alone() -> Iterator[LoneEngine]:
-    engine = LoneEngine(seconds=300)
+# In INIT a net's first run, with all that it prepares for later ones, has one thread, and later ones as many as there are.
+THREADS = {"OMP_NUM_THREADS": "2"}
+
+
+@pytest.fixture(params=[THREADS, THREADS | {"SHARES_CPUS": "1"}], ids=["warmed up alone", "warmed up beside imports"])
+def alone(request: pytest.FixtureRequest) -> Iterator[LoneEngine]:
+    engine = LoneEngine(seconds=300, environ=request.param)
     yield engine
     engine.close()
 
