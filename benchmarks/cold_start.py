@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -209,7 +210,7 @@ def end(_signal: int, _frame: FrameType | None) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the benchmark; 1 where a contender fails or answers differently."""
-    options = parse_arguments(arguments)
+    options, started = parse_arguments(arguments), time.monotonic()
     signal.signal(signal.SIGTERM, end)
     try:
         result = run(options)
@@ -218,6 +219,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     print(table(result))
     print(f"\n{write_result(result, options.out.resolve(), plot=not options.no_plot)}")
+    print(f"took {(time.monotonic() - started) / 60:.1f} minutes")
     return 0
 
 

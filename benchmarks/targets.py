@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -65,6 +66,7 @@ def targets_of(result: Mapping[str, Any]) -> list[Target]:
     contenders = result["contenders"]
     return [
         *compared(COLD, contenders),
+        *bytecode_cost(contenders),
         *s3_targets(result["s3"]),
         *beside_targets(result, "import_time"),
         *warm_targets(contenders),
@@ -80,6 +82,14 @@ def compared(comparisons: tuple[Comparison, ...], contenders: Mapping[str, Any])
             ratio = median_ratio(contenders[mine][key]["values"], contenders[theirs][key]["values"])
             for limit in limits:
                 yield Target(what, ratio.value, limit, ratio.low, ratio.high)
+
+
+def bytecode_cost(contenders: Mapping[str, Any]) -> Iterator[Target]:
+    """What a package without bytecode pays at each cold start, in milliseconds."""
+    if {"no-bytecode", "ours"} <= contenders.keys():
+        without, with_it = (contenders[name]["cold_ms"]["values"] for name in ("no-bytecode", "ours"))
+        cost = statistics.median(one - other for one, other in zip(without, with_it, strict=True))
+        yield Target("what the absence of bytecode costs a cold start", cost, None, unit="ms")
 
 
 def s3_targets(s3: Mapping[str, Any]) -> Iterator[Target]:

@@ -42,6 +42,13 @@ def test_each_limit_is_a_row_of_its_own_and_is_reached_or_not() -> None:
     assert cold == [(1.1, True), (0.9, False)]
 
 
+def test_the_absence_of_bytecode_is_told_in_milliseconds_of_the_same_rounds() -> None:
+    without, with_it = contender(0.0), contender(0.0)
+    without["cold_ms"], with_it["cold_ms"] = quantity(900.0, 1000.0, 5000.0), quantity(300.0, 500.0, 400.0)
+    rows = targets_of(result(**{"no-bytecode": without, "ours": with_it}))
+    assert [(row.measured, row.unit, row.reached) for row in rows if row.unit] == [(600.0, "ms", None)]
+
+
 def test_what_did_not_take_part_has_no_row() -> None:
     assert targets_of(result(ours=contender(95.0))) == []
 
