@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gluon_lambda.archive_store.s3_settings import Address
@@ -50,13 +51,13 @@ class Connection:
         self.is_reusable = False
         self._ahead = memoryview(b"")
         self._left = 0
-        # As bytes, which typeshed does not know of: for a text, socket would load the tables of international names (3 ms).
-        where: Any = (address.host.encode("ascii"), address.port)
-        plain = socket.create_connection(where, timeout=CONNECT_SECONDS)
+        # As bytes, which typeshed does not know of: for a text, socket and ssl would load the tables of international names (3 ms).
+        host: Any = address.host.encode("ascii")
+        plain = socket.create_connection((host, address.port), timeout=CONNECT_SECONDS)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._flags = 0
         if context:
-            self._socket: socket.socket = context.wrap_socket(plain, server_hostname=address.host)
+            self._socket: socket.socket = context.wrap_socket(plain, server_hostname=host)
             self._socket.settimeout(READ_SECONDS)
             return
         # The kernel keeps the time, so that recv may wait for a whole buffer.
@@ -219,12 +220,7 @@ def tls_context(ca_bundle: str) -> SSLContext:
 
 
 def default_bundle() -> str:
-    """The certificates that botocore takes."""
-    try:
-        from certifi import where  # lazy: only TLS needs it
-
-        return where()
-    except ImportError:
-        import botocore  # lazy: only TLS needs it
-
-        return os.path.join(botocore.__path__[0], "cacert.pem")
+    """The certificates that botocore takes: certifi's where that is installed, found without importing it (25 modules), else its own."""
+    found = PathFinder.find_spec("certifi") or PathFinder.find_spec("botocore")
+    folders = found.submodule_search_locations if found else None
+    return os.path.join(folders[0] if folders else "", "cacert.pem")
