@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from archives.pack import pack_folder
 from gluon_lambda.errors import GluonLambdaError, InferenceError, MalformedBody, OutOfMemory, ServiceLoadError
 from gluon_lambda.services.load import load_service
 from gluon_lambda.services.mms_1_x import Mms1xService
+from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
 from gluon_lambda.types import Part
 from tests.service_archives import (
     Code,
+    field,
     manifest_0_4,
     manifest_1_x,
     opened,
@@ -300,3 +303,22 @@ def test_a_packed_archive_answers_as_its_folder_does(tmp_path: Path) -> None:
 def test_an_archive_with_a_signature_of_its_own_kind_is_served(tmp_path: Path) -> None:
     files: Code = {"signature.json": '{"inputs": "not MMS 0.4\'s"}', "MAR-INF/MANIFEST.json": manifest_1_x("handler")}
     assert served_1_x(tmp_path, ECHO, files).predict(payload()).value == "{}"
+
+
+def test_a_handler_finds_an_event_loop_in_the_thread_where_models_run(tmp_path: Path) -> None:
+    code = """
+import asyncio
+
+async def answer(data):
+    return [len(data)]
+
+class Service:
+    def initialize(self, context):
+        self.loop = asyncio.get_event_loop()
+
+    def handle(self, data, context):
+        return asyncio.get_event_loop().run_until_complete(answer(data)) if self.loop else []
+"""
+    thread = ModelThread()
+    service = thread.run(partial(served_1_x, tmp_path / "a", code, handler="handler.py"))
+    assert ServiceOnThread(service, thread).predict(payload(field("1"))).value == 1

@@ -15,6 +15,8 @@ MMS 1.x handlers have no phases: 2 to 4 are one phase, ``handle``, and nothing i
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -141,6 +143,7 @@ def load_step(archive: str, doing: str, folder: str, call: Callable[..., Any], *
         ServiceLoadError: The archive's code raised; names archive, file, line and cause.
         OutOfMemory: It needs more memory than there is; a store may let go of another model and try again.
     """
+    give_event_loop()
     outcome = attempt(call, *args)
     if outcome.error is None:
         return outcome.value
@@ -153,6 +156,20 @@ def load_step(archive: str, doing: str, folder: str, call: Callable[..., Any], *
         f"Archive {archive}: {doing} failed{source_line(outcome.error, folder)}: "
         f"{type(outcome.error).__name__}: {outcome.error}"
     ) from outcome.error
+
+
+def give_event_loop() -> None:
+    """Let ``asyncio.get_event_loop`` find a loop where archive code has imported asyncio, as it would in the main thread of MMS's workers.
+
+    Archive code runs in a thread of its own (``model_thread.py``), where that raises instead.
+    """
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None or threading.current_thread() is threading.main_thread():
+        return
+    try:
+        asyncio.get_event_loop()
+    except RuntimeError:
+        asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 def source_line(error: BaseException, folder: str) -> str:
