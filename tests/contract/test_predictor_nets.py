@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -241,6 +242,20 @@ def bare_names(mx: Any) -> Sample:
         return Sample(symbol, Path(folder, "net.params").read_bytes(), (T("data", (0, 4)),), {"data": x})
 
 
+def file_of_2015(mx: Any) -> Sample:
+    """As MXNet wrote symbols before 0.9: ``param``, no versions, no numbers of outputs."""
+    variable = {"op": "null", "param": {}, "inputs": [], "backward_source_id": -1}
+    dense = {"op": "FullyConnected", "param": {"no_bias": "True", "num_hidden": "3"}, "name": "fc"}
+    nodes = [
+        {**variable, "name": "data"},
+        {**variable, "name": "fc_weight"},
+        {**dense, "inputs": [[0, 0], [1, 0]], "backward_source_id": -1},
+    ]
+    symbol = json.dumps({"nodes": nodes, "arg_nodes": [0, 1], "heads": [[2, 0]]}).encode()
+    _, params = of_symbol(mx.sym.var("fc_weight"), {"arg:fc_weight": noise(3, 4)})
+    return Sample(symbol, params, (T("data", (0, 4)),), {"data": noise(2, 4)})
+
+
 def sparse_parameter(mx: Any) -> Sample:
     symbol = mx.sym.dot(mx.sym.var("data"), mx.sym.var("weight"))
     with TemporaryDirectory() as folder:
@@ -358,6 +373,7 @@ KINDS: list[Callable[[Any], Sample]] = [
     dropout,
     module_checkpoint,
     bare_names,
+    file_of_2015,
     sparse_parameter,
     already_joined,
     less_common_layers,
