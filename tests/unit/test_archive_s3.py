@@ -239,6 +239,24 @@ def test_a_body_that_always_breaks_off_leaves_nothing_behind(cache: Cache) -> No
     assert kept(cache) == []
 
 
+def test_an_archive_that_the_disk_has_no_room_for_is_served_from_memory(
+    s3: Any, client: Recorder, cache: Cache
+) -> None:
+    put(s3, FIRST)
+    full = cache._replace(free_bytes=lambda _: 0, free_memory=lambda: 1 << 30)
+    for _ in range(2):
+        archive = open_s3(f"digits.model#sha256={FIRST_DIGEST}", client, full)
+        assert {member: archive.read(member) for member in archive.members} == dict(FILES_0_4)
+        assert type(archive.buffer("digits-0007.params").obj).__name__ == "mmap"
+        with pytest.raises(ArchiveRejected, match="EphemeralStorage"):
+            archive.folder()
+        archive.close()
+    assert kept(full) == []
+    put(s3, b"text")
+    with pytest.raises(ArchiveCorrupt, match="neither a zip"):
+        open_s3("digits.model", client, full)
+
+
 def test_an_archive_on_disk_needs_no_client(tmp_path: Path, cache: Cache) -> None:
     (tmp_path / "a.model").write_bytes(FIRST)
     location = parse_location(str(tmp_path / "a.model"))
