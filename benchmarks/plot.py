@@ -64,9 +64,10 @@ def colors_of(contenders: Mapping[str, Any]) -> dict[str, Any]:
     """A colour for each phase, the same in all panels: grey for what is no work of the handler's."""
     phases = dict.fromkeys(span["phase"] for each in contenders.values() for span in each["timeline"])
     named = [phase for phase in phases if phase not in GREYS]
-    palette = [
-        plt.get_cmap("tab20")(number) for number in (0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19)
-    ]
+    # The greys of tab20 are left out: they mean something else here.
+    strong, pale = (0, 2, 4, 6, 8, 10, 12, 16, 18), (1, 3, 5, 7, 9, 11, 13, 17, 19)
+    palette = [plt.get_cmap("tab20")(number) for number in (*strong, *pale)]
+    palette += [plt.get_cmap("tab20b")(number) for number in range(20)]
     colors = {phase: palette[number % len(palette)] for number, phase in enumerate(named)}
     return {phase: GREYS.get(phase) or colors[phase] for phase in phases}
 

@@ -202,3 +202,11 @@ def test_the_cold_starts_picture_has_every_contender_and_every_phase(tmp_path: P
     svg = (tmp_path / "cold.svg").read_text()
     for words in ("ours", "floor", "imports", "dlopen", "numpy", "100 ms"):
         assert f">{words}" in svg.replace("> ", ">")
+
+
+def test_no_two_phases_have_one_colour() -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks.plot import colors_of
+
+    phases = [Span(f"phase {number}", number, number + 1)._asdict() for number in range(30)]
+    assert len(set(colors_of({"ours": {"timeline": phases}}).values())) == 30
