@@ -43,7 +43,12 @@ class Reply(NamedTuple):
 
 
 class LambdaProcess:
-    """A running function."""
+    """A running function.
+
+    Attributes:
+        process: Its process.
+        address: Host and port of its Runtime API.
+    """
 
     def __init__(self, environ: Mapping[str, str], folder: Path, *, python: str = sys.executable) -> None:
         """Start it: ``environ`` beside Lambda's own variables; log and cache go into ``folder``."""
@@ -54,7 +59,8 @@ class LambdaProcess:
         self._count = 0
         self._server = _Server(self._calls, self._answers)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        variables = _lambda_variables(f"127.0.0.1:{self._server.server_address[1]}", folder / "cache") | dict(environ)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        variables = _lambda_variables(self.address, folder / "cache") | dict(environ)
         with self._log.open("wb") as sink:
             self.process = subprocess.Popen(
                 [python, "-m", "awslambdaric", "lambda_function.lambda_handler"],

@@ -55,6 +55,7 @@ _PROTOTYPES: dict[str, list[Any]] = {
     "MXInvokeCachedOpEx": [Handle, c_int, POINTER(Handle), POINTER(c_int), POINTER(POINTER(Handle)), POINTER(_ints)],
     "MXFreeCachedOp": [Handle],
     "MXSetIsNumpyShape": [c_int, POINTER(c_int)],
+    "MXRandomSeed": [c_int],
 }
 
 # What computes or copies lets the interpreter run on meanwhile. The rest takes microseconds and keeps it: giving it up and asking for it again

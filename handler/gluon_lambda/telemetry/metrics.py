@@ -47,9 +47,16 @@ class Metrics:
 
     def init_phases(self, phases: Mapping[str, float]) -> None:
         """Write ``InitDuration`` in milliseconds, one line a phase."""
+        self._phases("InitDuration", phases)
+
+    def restore_phases(self, phases: Mapping[str, float]) -> None:
+        """Write ``RestoreDuration`` in milliseconds, one line a phase."""
+        self._phases("RestoreDuration", phases)
+
+    def _phases(self, name: str, phases: Mapping[str, float]) -> None:
         for phase, milliseconds in phases.items():
             dimensions = {"FunctionName": self._function_name, "Phase": phase}
-            self._output.write(self._line([Metric("InitDuration", round(milliseconds, 3), "Milliseconds")], dimensions))
+            self._output.write(self._line([Metric(name, round(milliseconds, 3), "Milliseconds")], dimensions))
 
     def service(self, prediction: Prediction, *, model: str) -> None:
         """Write what the model's own code counted; one line for each set of dimensions that it gave."""
