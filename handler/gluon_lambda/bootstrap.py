@@ -168,7 +168,7 @@ def _initialise(
     # Lazily: most functions never come here.
     from gluon_lambda.late_start import LateStart
 
-    return LateStart(models, partial(_serve, settings, records), report, records.output)
+    return LateStart(models, partial(_serve, settings, records), report, records.output, records.state)
 
 
 def _serve(settings: Settings, records: Records, models: Models) -> Handler:

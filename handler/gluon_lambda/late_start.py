@@ -19,6 +19,7 @@ from gluon_lambda.telemetry.logs import log_printed
 if TYPE_CHECKING:
     from gluon_lambda.invocation import Handler
     from gluon_lambda.pending import Pending
+    from gluon_lambda.telemetry.logs import InvocationState
     from gluon_lambda.telemetry.output import Output
     from gluon_lambda.types import LambdaContext
 
@@ -31,7 +32,12 @@ class LateStart:
     """A handler that waits for the models first."""
 
     def __init__(
-        self, models: Pending[Models], serve: Callable[[Models], Handler], done: Callable[[], None], output: Output
+        self,
+        models: Pending[Models],
+        serve: Callable[[Models], Handler],
+        done: Callable[[], None],
+        output: Output,
+        state: InvocationState,
     ) -> None:
         """Wait for ``models``, then tell ``done`` and answer with what ``serve`` makes of them."""
         _LOGGER.info("INIT goes on in the first invocation: GLUON_INIT_DEADLINE_SECONDS are over")
@@ -39,6 +45,7 @@ class LateStart:
         self._serve = serve
         self._done = done
         self._output = output
+        self._state = state
         self._handler: Handler | None = None
 
     def __call__(self, event: Any, context: LambdaContext) -> Any:
@@ -48,6 +55,8 @@ class LateStart:
         fails, the answer is LoadError (503), and the process ends after it: the next invocation starts anew.
         """
         if self._handler is None:
+            # For what is written until the handler begins the invocation.
+            self._state.request_id = context.aws_request_id
             self._handler = self._wait(context)
         if self._handler is None:
             return self._refuse()(event, context)

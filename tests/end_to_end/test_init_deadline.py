@@ -6,13 +6,17 @@ A model is late for as long as its gate, a file, is not there; so the order of w
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.lambda_process import NEXT, LambdaProcess, http_event, running
 from tests.service_archives import manifest_0_4, signature, write_files
 
@@ -32,6 +36,7 @@ class Waiting(SingleNodeService):
             time.sleep(0.005)
         if open({gate!r}).read() == "fail":
             raise LookupError("the vocabulary is lost")
+        print("the constructor has ended", flush=True)
 
     def _postprocess(self, data):
         return ["{answer}", data]
@@ -148,6 +153,11 @@ class TestLoadedLate:
             assert answered(function, PREDICT)[0] == 200
             function.expect(NEXT)
         requests = function.records_with("Requests2XX")
+        printed = {r["message"]: r.get("requestId") for r in function.records() if r.get("logger") == "output"}
+        assert printed == {
+            "the constructor has begun": None,  # in INIT
+            "the constructor has ended": requests[0]["requestId"],
+        }
         assert [record["coldStart"] for record in requests] == [True, False]
 
     def test_of_several_models_the_ones_in_time_wait_for_the_late_one(
@@ -187,7 +197,7 @@ class TestFailedLate:
         assert function.exit_code() != 0
         assert function.calls_left() == []
         causes = [record for record in function.records() if "the vocabulary is lost" in record.get("message", "")]
-        assert body["requestId"] in [record.get("requestId") for record in causes]
+        assert {record["requestId"] for record in causes} == {body["requestId"]}
         assert any("s.py" in record.get("traceback", "") for record in causes)
 
     def test_a_direct_invoke_raises_load_error_and_the_process_ends(self, start: Start, gate: Gate) -> None:
@@ -209,6 +219,11 @@ class TestFailedLate:
         status, body = answered(function, http_event("GET", path))
         assert (status, body["type"]) == (503, "ServiceUnavailableException")
         assert function.exit_code() != 0
+
+    def test_under_another_runtime_than_awslambdaric_the_process_ends_all_the_same(self) -> None:
+        code = "from gluon_lambda.late_start import end_process_after_response as end; end(); input()"  # nobody writes
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "handler", stdin=subprocess.PIPE)
+        assert process.wait(60) == 1
 
     def test_what_names_no_model_is_refused_for_the_same_reason(self, start: Start, gate: Gate) -> None:
         function = start()
@@ -265,7 +280,7 @@ class TestStartsThatHaveMinutes:
     def test_init_goes_on_past_the_deadline_until_all_is_loaded(self, start: Start, gate: Gate, kind: str) -> None:
         function = start(AWS_LAMBDA_INITIALIZATION_TYPE=kind, GLUON_LOG_LEVEL="DEBUG")
         # Nothing is asked for while the gate is closed, though the deadline of on-demand starts goes by.
-        assert no_call_for(function, seconds=2.5)
+        assert calls_within(function, seconds=2.5) == []
         gate.open()
         function.expect("/next")  # restore/next under SnapStart
         (record,) = init_records(function)
@@ -276,9 +291,7 @@ class TestStartsThatHaveMinutes:
         assert answered(function, PREDICT) == (200, ANSWER)
 
 
-def no_call_for(function: LambdaProcess, *, seconds: float) -> bool:
-    """Whether it asks for nothing so long; the one place where a test waits, since nothing is to happen."""
-    from time import sleep
-
+def calls_within(function: LambdaProcess, *, seconds: float) -> list[str]:
+    """What it asks for meanwhile; the one place where a test waits for time to pass, since nothing is to happen."""
     sleep(seconds)
-    return function.calls_left() == []
+    return function.calls_left()
