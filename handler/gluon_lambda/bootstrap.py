@@ -45,6 +45,7 @@ from gluon_lambda.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     # Only names here: these modules are imported while libmxnet is being opened.
+    from gluon_lambda.archive_store.archive import Archive
     from gluon_lambda.archive_store.fetching import Fetched
     from gluon_lambda.archive_store.location import Location
     from gluon_lambda.archive_store.stores import ArchiveStore
@@ -138,6 +139,7 @@ def _postable(error: GluonLambdaError) -> GluonLambdaError:
 def _initialise(
     environ: MutableMapping[str, str], make_predictor: PredictorFactory | None
 ) -> Callable[[Any, LambdaContext], Any]:
+    began = time.perf_counter()
     timeline = Timeline(_STARTED)
     settings = Settings.from_environ(environ)
     threads = settings.threads or usable_threads(settings.memory_megabytes)
@@ -146,7 +148,7 @@ def _initialise(
     fetches = _begin_fetches(settings, timeline)
     library = begin("dlopen", _open_library, timeline)
     timeline.add("settings", _STARTED)
-    records = _begin_records(settings)
+    records, deadline = _begin_records(settings), _deadline(settings, began)
     lean_imports.install()
     with records.output.catch(records.printed), _undisturbed():
         init = Init(
@@ -154,11 +156,11 @@ def _initialise(
         )
         with extensions_waiting(library.wait):
             models = init.thread.begin(_load_models, init)
-            _import_our_own(init, until=_deadline(settings))
+            _import_our_own(init, until=deadline)
         with openmp.out_of_the_way(environ):
-            _import_wanted(init, until=_deadline(settings))
+            _import_wanted(init, until=deadline)
         with timeline.phase("waiting"):
-            models.wait(max(_deadline(settings) - time.perf_counter(), 0))
+            models.wait(max(deadline - time.perf_counter(), 0))
     report = partial(_report, init, records, threads)
     if models.wait(0):
         handler = _serve(settings, records, models.result())
@@ -223,10 +225,10 @@ def _undisturbed() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-def _deadline(settings: Settings) -> float:
+def _deadline(settings: Settings, began: float) -> float:
     """Until when INIT may take, in seconds of ``time.perf_counter``. Lambda ends it at 10 s, but only where it starts on demand."""
     on_demand = settings.initialization_type == "on-demand"
-    return _STARTED + (settings.init_deadline_seconds if on_demand else _DAYS)
+    return began + (settings.init_deadline_seconds if on_demand else _DAYS)
 
 
 def _engine_environment(settings: Settings, threads: int) -> dict[str, str]:
@@ -328,7 +330,7 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
                 archive = open_archive(name, location, cache=cache, limits=limits, fetch=init.fetches.get(name))
             on_failure.callback(archive.close)
             if archive.manifest.service:
-                _prepare_for_code(init)
+                _prepare_for_code(init, archive)
             with init.timeline.phase("service", name):
                 make_predictor = init.make_predictor or _predictors(init, name)
                 service = load_service(
@@ -344,11 +346,13 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
     return load
 
 
-def _prepare_for_code(init: Init) -> None:
-    """What an archive's own code needs: it may say ``import mxnet``."""
+def _prepare_for_code(init: Init, archive: Archive) -> None:
+    """What an archive's own code needs: a folder with its files, and it may say ``import mxnet``."""
     from gluon_lambda.runtime import stock_mxnet
 
     stock_mxnet.install()
+    with init.timeline.phase("unpack", archive.name):
+        archive.folder()
     # Before it imports NumPy, which would wait for libmxnet with the interpreter locked.
     init.library.result()
 

@@ -256,6 +256,25 @@ def test_processes_that_unpack_the_same_archive_at_once_all_find_it_whole(tmp_pa
     assert entries(cache, INCOMING) == []
 
 
+@pytest.mark.parametrize("replace", [Path.write_bytes, lambda path, content: write_beside_and_rename(path, content)])
+def test_an_archive_that_changed_in_its_place_is_unpacked_anew(
+    tmp_path: Path, cache: Cache, replace: Callable[[Path, bytes], object]
+) -> None:
+    """Nobody hashes it: what names its tree is the state that the file system says it is in."""
+    path, found = tmp_path / "digits.model", []
+    for content in (b"old", b"new"):
+        replace(path, zip_bytes({**FILES_0_4, "marker.txt": content}))
+        archive = open_archive("digits", parse_location(str(path)), cache=cache)
+        found.append((Path(archive.folder()) / "marker.txt").read_bytes())
+        archive.close()
+    assert found == [b"old", b"new"]
+
+
+def write_beside_and_rename(path: Path, content: bytes) -> None:
+    path.with_suffix(".new").write_bytes(content)
+    path.with_suffix(".new").rename(path)
+
+
 def test_an_entry_that_another_process_uses_is_not_removed(small: Cache) -> None:
     add(small, "one", 3000).close()
     holder = run_python(

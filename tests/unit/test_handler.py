@@ -29,21 +29,21 @@ from tests.events.gateways import GATEWAYS, Sent, golden
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
-MakeHandler = Callable[..., Handler]
+MakeHandler = Callable[..., Callable[[Any, Any], Any]]
 
 
 @pytest.fixture
 def make_handler(tmp_path: Path) -> MakeHandler:
     """INIT with these variables, on top of this process's."""
 
-    def make(**environ: str) -> Handler:
+    def make(**environ: str) -> Callable[[Any, Any], Any]:
         return create_handler({"GLUON_CACHE_DIR": str(tmp_path / "cache")} | environ)
 
     return make
 
 
 @pytest.fixture
-def handler(make_handler: MakeHandler, image_archive: Path) -> Handler:
+def handler(make_handler: MakeHandler, image_archive: Path) -> Callable[[Any, Any], Any]:
     return make_handler(GLUON_MODELS=f"small={image_archive}")
 
 
@@ -159,7 +159,7 @@ class TestErrors:
 
 class TestLimits:
     @pytest.fixture
-    def echo(self, make_handler: MakeHandler, mx: Any, tmp_path: Path) -> Handler:
+    def echo(self, make_handler: MakeHandler, mx: Any, tmp_path: Path) -> Callable[[Any, Any], Any]:
         """A net that gives its input back a thousand times."""
         symbol = mx.sym.tile(mx.sym.var("data"), reps=(1, 100_000))
         empty = bytes([0x12, 1]) + bytes(30)

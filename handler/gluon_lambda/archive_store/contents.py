@@ -65,11 +65,11 @@ class ZipContents:
         self._where = where
         self._cache = cache
         self._digest = digest
-        # What S3 calls its state names a fetched archive as well as its digest would, and costs no reading.
-        self._name = fetched.name if fetched else ""
         self._leases = [fetched.lease] if fetched else []
         self._tree = ""
-        self._view = map_file(path, where=where)
+        self._view, state = map_file_of_state(path, where=where)
+        # What S3, or the file system, calls its state names an archive as well as its digest would, and costs no reading.
+        self._name = digest or (fetched.name if fetched else state)
         directory = read_directory(self._view, where=where, limits=limits)
         stored = {member.name: member for member in directory}
         known = logical_names([member.name for member in directory], where=where)
@@ -93,7 +93,6 @@ class ZipContents:
     def folder(self) -> str:
         """The unpacked tree in the cache."""
         if not self._tree:
-            self._name = self._name or self.digest()
             tree = lease(self._cache, TREES, self._name) or self._add_tree()
             self._leases.append(tree)
             self._tree = tree.path
@@ -200,11 +199,18 @@ def map_file(path: str, *, where: str, may_be_empty: bool = False) -> memoryview
 
     An archive must be replaced by renaming, never by writing into it: the map would change, or break off.
     """
+    return map_file_of_state(path, where=where, may_be_empty=may_be_empty)[0]
+
+
+def map_file_of_state(path: str, *, where: str, may_be_empty: bool = False) -> tuple[memoryview, str]:
+    """A file's bytes, and a name for the state that it is in: another file, or the same one written to, has another name."""
     try:
         with open(path, "rb") as stream:
-            if may_be_empty and os.fstat(stream.fileno()).st_size == 0:
-                return memoryview(b"")
-            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            found = os.fstat(stream.fileno())
+            state = f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+            if may_be_empty and found.st_size == 0:
+                return memoryview(b""), state
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)), state
     except ValueError as error:
         raise ArchiveCorrupt(f"{where}: the file is empty. Fetch or pack it again.") from error
     except OSError as error:

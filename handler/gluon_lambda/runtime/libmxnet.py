@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from typing import Any
 
@@ -75,6 +76,10 @@ _LONG = frozenset(
 )
 
 
+# Two threads that open it at once crash it.
+_OPENING = threading.Lock()
+
+
 class MXNetError(Exception):
     """Raised when a C function of libmxnet fails; its text is MXNet's message without the C++ stack trace."""
 
@@ -88,7 +93,10 @@ class Library:
         Raises:
             EngineUnavailable: It, or a library that it needs, cannot be loaded.
         """
-        handle = _open(path)
+        with _OPENING:
+            self._bind(path, _open(path))
+
+    def _bind(self, path: str, handle: int) -> None:
         runs_on, keeps = ctypes.CDLL(path, handle=handle), ctypes.PyDLL(path, handle=handle)
         self._functions = {
             name: _declare(runs_on if name in _LONG else keeps, name, types) for name, types in _PROTOTYPES.items()

@@ -9,6 +9,7 @@ Loading and warming up do without NumPy, which is imported meanwhile.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,12 +47,12 @@ class _Plan(NamedTuple):
 
     Attributes:
         operator: The cached operator.
-        arrays: What it takes, in its order: inputs, parameters, auxiliary states.
+        arrays: Handles of what it takes, in its order: inputs, parameters, auxiliary states; as C has them.
         owned: Handles of the arrays that belong to this plan, by name: the inputs, and a training symbol's labels.
     """
 
     operator: Handle
-    arrays: list[int]
+    arrays: ctypes.Array[c_void_p]
     owned: dict[str, int]
 
 
@@ -157,14 +158,13 @@ class NativePredictor:
 
         They are made here and not by MXNet, which forgets those that it has made when the net then fails.
         """
-        arrays = (c_void_p * len(plan.arrays))(*plan.arrays)
         outputs = (c_void_p * self._output_count)(*(_new_handle(self._library) for _ in range(self._output_count)))
         try:
             self._library.call(
                 "MXInvokeCachedOpEx",
                 plan.operator,
                 len(plan.arrays),
-                arrays,
+                plan.arrays,
                 byref(c_int(self._output_count)),
                 byref(cast(outputs, POINTER(c_void_p))),
                 byref(POINTER(c_int)()),
@@ -201,7 +201,8 @@ class NativePredictor:
             for spec in (*concrete, *self._labels(concrete)):
                 owned[spec.name] = _new_zeros(self._library, spec)
             held = owned | {name: parameter.handle for name, parameter in self._parameters.items()}
-            arrays = [held[name] for name in input_names(self._library, self._fused)]
+            handles = [held[name] for name in input_names(self._library, self._fused)]
+            arrays = (c_void_p * len(handles))(*handles)
             plan = _Plan(_cached_operator(self._library, self._fused, self._options), arrays, owned)
             on_failure.pop_all()
         return plan
