@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gluon_lambda.errors import ArchiveCorrupt
+from gluon_lambda.errors import ArchiveCorrupt, ArchiveRejected
 from gluon_lambda.runtime.symbol_checks import loses_results, may_be_fused, parse_symbol, results_used_twice
 
 Graph = dict[str, Any]
@@ -48,6 +48,16 @@ SPLIT = graph(
 def test_a_symbol_that_holds_together_is_read() -> None:
     assert [each["name"] for each in parsed(DENSE).nodes] == ["data", "weight", "fc"]
     assert parsed(SPLIT).heads == [[1, 2, 0], [1, 0, 0]]
+
+
+def test_a_net_that_quantizes_by_its_first_input_is_refused_and_a_calibrated_one_is_not() -> None:
+    def quantized(**ranges: str) -> Graph:
+        quantize = node("_contrib_quantize_v2", "quantized_data", (0, 0), out_type="auto", **ranges)
+        return graph(variable("data"), quantize, outputs=(1, 3))
+
+    with pytest.raises(ArchiveRejected, match=r"net: quantized_data quantizes without calibrated ranges.*calib_mode"):
+        parsed(quantized())
+    assert parsed(quantized(min_calib_range="-1.0", max_calib_range="2.0")).nodes
 
 
 def test_files_too_old_to_say_how_many_outputs_nodes_have_are_read() -> None:

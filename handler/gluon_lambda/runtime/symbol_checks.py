@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from gluon_lambda.errors import ArchiveCorrupt
+from gluon_lambda.errors import ArchiveCorrupt, ArchiveRejected
 
 # What oneDNN's pass joins to the node before it. Its own rules are narrower: which of these it takes depends on their attributes.
 _ELTWISE = frozenset({"Activation", "LeakyReLU", "clip"})
@@ -60,14 +60,17 @@ def parse_symbol(symbol: bytes, *, where: str) -> ParsedSymbol:
 
     Raises:
         ArchiveCorrupt: It is no symbol file, or something in it takes what is not there; names both.
+        ArchiveRejected: It quantizes by the ranges of the first input that comes, and would answer all others wrong.
     """
     try:
         graph = json.loads(symbol)
         _check_graph(graph)
-        return ParsedSymbol(graph["nodes"], graph["heads"])
+        parsed = ParsedSymbol(graph["nodes"], graph["heads"])
+        _refuse_uncalibrated(parsed.nodes, where=where)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ArchiveCorrupt(f"{where}: not a readable symbol file ({len(symbol)} bytes): {reason}") from error
+    return parsed
 
 
 def may_be_fused(symbol: ParsedSymbol, inputs: Collection[str]) -> bool:
@@ -122,6 +125,16 @@ def loses_results(symbol: ParsedSymbol, used_twice: Collection[str], fused: byte
                 (ends if at == last else inside).add(inner["name"])
     made = {node["name"] for node in symbol.nodes if node["op"] != "Dropout"}
     return not inside.isdisjoint(used_twice) or not made <= ends | inside
+
+
+def _refuse_uncalibrated(nodes: Sequence[Node], *, where: str) -> None:
+    """MXNet 1.9.1 keeps the ranges of the first input, zeros in INIT, for all that follow."""
+    for node in nodes:
+        if node["op"] == "_contrib_quantize_v2" and "min_calib_range" not in _attributes(node):
+            raise ArchiveRejected(
+                f"{where}: {node['name']} quantizes without calibrated ranges, and MXNet would keep those of the first input for all others. "
+                'Quantize the net with calib_mode="naive" or "entropy".'
+            )
 
 
 def _check_graph(graph: dict[str, Any]) -> None:
