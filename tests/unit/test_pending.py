@@ -58,6 +58,13 @@ def test_whatever_the_call_raises_is_raised_where_it_is_waited_for(error: BaseEx
     assert pending.wait(0)
 
 
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
+def test_nothing_is_raised_in_the_thread_that_makes_the_call(error: BaseException) -> None:
+    pending = Pending(raising, error)
+    pending.run()
+    assert pending.error is error
+
+
 def test_a_raised_error_still_tells_where_it_came_from() -> None:
     pending = begin("raises", raising, ValueError("x"))
     with pytest.raises(ValueError, match="x") as raised:
