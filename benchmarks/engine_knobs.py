@@ -36,7 +36,7 @@ from gluon_lambda.runtime.engine_environment import engine_environment
 
 SETTLING_RUNS = 5
 GAP_MS = 20.0
-# Lambda's period, as others have measured it from inside, and Linux's own.
+# Lambda's period, as others take it to be it from inside, and Linux's own.
 LAMBDA_PERIOD_MS, LINUX_PERIOD_MS = 20, 100
 NO_QUOTA = Quota(0, LAMBDA_PERIOD_MS)
 # Two nets tell where a table is not about threads: one whose operators take the time, one where it goes between them.

@@ -89,6 +89,11 @@ class Init(NamedTuple):
     importing: Event
     make_predictor: PredictorFactory | None
 
+    def wish(self, module: str) -> None:
+        """Ask for a module that will be needed soon; nobody does it any more when a store's model is loaded."""
+        if not self.timeline.is_closed:
+            self.wanted.put(module)
+
 
 class Records(NamedTuple):
     """Where is written what happens.
@@ -204,6 +209,7 @@ def _report(init: Init, records: Records, threads: int) -> None:
     """Write what INIT took: one record for the log, and its phases as metrics."""
     records.metrics.init_phases(init.timeline.durations())
     named = [model.name for model in init.settings.models]
+    init.timeline.close()
     _LOGGER.info("INIT done", extra={"fields": {**init.timeline.record(), "threads": threads, "models": named}})
 
 
@@ -227,8 +233,11 @@ def _undisturbed() -> Iterator[None]:
 
 def _deadline(settings: Settings, began: float) -> float:
     """Until when INIT may take, in seconds of ``time.perf_counter``. Lambda ends it at 10 s, but only where it starts on demand."""
-    on_demand = settings.initialization_type == "on-demand"
-    return began + (settings.init_deadline_seconds if on_demand else _DAYS)
+    return began + (settings.init_deadline_seconds if _starts_on_demand(settings) else _DAYS)
+
+
+def _starts_on_demand(settings: Settings) -> bool:
+    return settings.initialization_type == "on-demand"
 
 
 def _engine_environment(settings: Settings, threads: int) -> dict[str, str]:
@@ -336,7 +345,7 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
                 service = load_service(
                     archive,
                     make_predictor=make_predictor,
-                    import_ahead=init.wanted.put,
+                    import_ahead=init.wish,
                     options=_net_options(init.settings, fuse="all"),
                     timed=lambda phase: init.timeline.phase(phase, name),
                 )
@@ -370,7 +379,8 @@ def _predictors(init: Init, model: str) -> PredictorFactory:
             library,
             options,
             timed=lambda phase: init.timeline.phase(phase, model),
-            shares_cpus=init.importing.is_set,
+            # Others have time for a first run as all later ones are.
+            shares_cpus=lambda: init.importing.is_set() and _starts_on_demand(init.settings),
         )
         return engine(name=name, symbol=symbol, params=params, inputs=inputs)
 

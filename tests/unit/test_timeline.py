@@ -66,3 +66,11 @@ def test_a_phase_that_fails_is_noted_too(started: float) -> None:
     with pytest.raises(ValueError, match="x"), timeline.phase("fails"):
         raise ValueError("x")
     assert [span["phase"] for span in timeline.record()["timeline"]] == ["fails"]
+
+
+def test_what_comes_after_it_was_closed_is_not_noted(started: float) -> None:
+    timeline = Timeline(started)
+    timeline.close()
+    with timeline.phase("open", "a model of the store"):
+        pass
+    assert timeline.record()["timeline"] == []

@@ -34,6 +34,7 @@ class Timeline:
         """Begin at ``started``, in seconds of ``time.perf_counter``."""
         self._started = started
         self._spans: list[Span] = []
+        self.is_closed = False
 
     @contextmanager
     def phase(self, name: str, model: str = "") -> Iterator[None]:
@@ -45,8 +46,13 @@ class Timeline:
             self.add(name, start, model)
 
     def add(self, phase: str, start: float, model: str = "") -> None:
-        """Note a phase that began at ``start`` and ends now."""
-        self._spans.append(Span(phase, model, start, time.perf_counter(), threading.current_thread().name))
+        """Note a phase that began at ``start`` and ends now; not once this is closed."""
+        if not self.is_closed:
+            self._spans.append(Span(phase, model, start, time.perf_counter(), threading.current_thread().name))
+
+    def close(self) -> None:
+        """Take no more: what a process does later on, as often as it may, is not INIT."""
+        self.is_closed = True
 
     def durations(self) -> dict[str, float]:
         """Milliseconds by phase, all models' together. Phases overlap, so their sum says nothing; ``total`` is from the start to now."""
