@@ -44,6 +44,19 @@ def test_what_a_handler_raises_at_load_fails_the_load(tmp_path: Path) -> None:
         served_1_x(tmp_path, code)
 
 
+def test_an_exception_that_cannot_say_its_text_fails_the_load_by_its_type(tmp_path: Path) -> None:
+    code = """
+        class Mute(Exception):
+            def __str__(self):
+                raise KeyError("text")
+        raise Mute
+    """
+    with pytest.raises(
+        ServiceLoadError, match=r"importing handler.*failed at handler.py:4: Mute: its text cannot be shown"
+    ):
+        served_1_x(tmp_path, code)
+
+
 def test_a_class_is_constructed_and_initialised_once(tmp_path: Path) -> None:
     code = """
         class Model:

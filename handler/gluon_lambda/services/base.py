@@ -153,8 +153,7 @@ def load_step(archive: str, doing: str, folder: str, call: Callable[..., Any], *
         message = f"Archive {archive}: {doing} ran out of memory. Give the function more (MemorySize)."
         raise OutOfMemory(message) from outcome.error
     raise ServiceLoadError(
-        f"Archive {archive}: {doing} failed{source_line(outcome.error, folder)}: "
-        f"{type(outcome.error).__name__}: {outcome.error}"
+        f"Archive {archive}: {doing} failed{source_line(outcome.error, folder)}: {_described(outcome.error)}"
     ) from outcome.error
 
 
@@ -202,6 +201,12 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     to_numpy = getattr(value, "asnumpy", None)
     return value if to_numpy is None else to_numpy()
+
+
+def _described(error: BaseException) -> str:
+    """``ValueError: its text``, without the text where the archive's own exception cannot say it."""
+    text = attempt(str, error)
+    return f"{type(error).__name__}: {text.value if text.error is None else 'its text cannot be shown'}"
 
 
 def _with_phase(error: GluonLambdaError, phase: str) -> GluonLambdaError:
