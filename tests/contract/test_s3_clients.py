@@ -310,6 +310,14 @@ def test_what_is_no_answer_is_a_store_that_cannot_be_reached(s3: ScriptedS3, cac
         fetch(parse_location(URL), cache=cache, make_client=lambda: client)
 
 
+def test_a_server_that_redirects_everything_and_names_no_region_is_told_as_such(
+    s3: ScriptedS3, connect: Connect, cache: Cache
+) -> None:
+    s3.script = [failing(301, "PermanentRedirect")] * 2000
+    with pytest.raises(StoreUnavailable, match=r"net\.model: S3 redirects .*AWS_ENDPOINT_URL_S3"):
+        fetched_bytes(s3, connect, cache)
+
+
 def test_an_archive_that_is_being_fetched_is_waited_for(s3: ScriptedS3, connect: Connect, cache: Cache) -> None:
     s3.replace(SMALL)
     location, phases = parse_location(URL), []

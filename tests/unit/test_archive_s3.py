@@ -304,7 +304,7 @@ def client_error(code: str, status: int, message: str = "") -> ClientError:
         (client_error("ThrottlingException", 400), "a.model", "throttles"),
         (client_error("InternalError", 500, "We failed."), "a.model", r"InternalError \(500\): We failed\."),
         (client_error("InvalidObjectState", 403, "It is archived."), "a.model", "It is archived"),
-        (NoCredentialsError(), "a.model", "Unable to locate credentials"),
+        (NoCredentialsError(), "a.model", r"Unable to locate credentials\. Check the function's role"),
         (EndpointConnectionError(endpoint_url="https://s3"), "a.model", "https://s3.*VPC"),
         (BotoCoreError(), "a.model", "cannot be reached"),
     ],

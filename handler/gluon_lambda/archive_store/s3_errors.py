@@ -47,9 +47,15 @@ def s3_errors(location: Location, action: str = "s3:GetObject") -> Iterator[None
         raise client_error(error, location, action) from error
     except unanswered_error() as error:
         raise StoreUnavailable(
-            f"{location.text}: S3 cannot be reached: {error} "
+            f"{location.text}: S3 cannot be reached: {str(error).rstrip('.')}. "
             "Check the function's role, region and network (a VPC needs an S3 gateway endpoint)."
         ) from error
+    except RecursionError:
+        # botocore looks for the bucket's region by a request that is redirected, too. Without its thousand frames.
+        raise StoreUnavailable(
+            f"{location.text}: S3 redirects and does not say to which region. "
+            "Check region and AWS_ENDPOINT_URL_S3 (https where the server wants it)."
+        ) from None
 
 
 def error_code(error: ClientError) -> str:
