@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from gluon_lambda.runtime.libmxnet import return_free_memory
 
 MEGABYTE = 1 << 20
 
 
 @contextmanager
 def little_memory(spare_bytes: int) -> Iterator[None]:
-    """While the body runs, this process cannot get more than ``spare_bytes`` beyond the address space that it has."""
+    """While the body runs, this process cannot get more than ``spare_bytes`` beyond what it uses."""
+    gc.collect()
+    return_free_memory()
     with open("/proc/self/statm") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

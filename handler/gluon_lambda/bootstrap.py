@@ -350,7 +350,8 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
                     timed=lambda phase: init.timeline.phase(phase, name),
                 )
             on_failure.pop_all()
-        return LoadedModel(name, archive, ServiceOnThread(service, init.thread))
+        # Code of its own is asked where it was loaded. The built-in services keep nothing by thread, and are spared the way there and back.
+        return LoadedModel(name, archive, ServiceOnThread(service, init.thread) if archive.manifest.service else service)
 
     return load
 

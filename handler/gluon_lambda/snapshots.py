@@ -100,6 +100,7 @@ def renew(process: Process, hooks: Sequence[Hook]) -> None:
     with process.output.catch(log_printed):
         with timeline.phase("seeds"):
             process.thread.run(_renew_seeds, process.library)
+            _renew_seeds(process.library)
         with timeline.phase("hooks"):
             for hook in hooks:
                 process.thread.run(hook)
@@ -109,7 +110,7 @@ def renew(process: Process, hooks: Sequence[Hook]) -> None:
 
 
 def _renew_seeds(library: Library) -> None:
-    """Seed every generator that has a state by now; in the models' thread, since MXNet has one for each thread."""
+    """Seed every generator that has a state by now; in both threads that run nets, since MXNet has one for each thread."""
     library.call("MXRandomSeed", int.from_bytes(os.urandom(4), "big") & _LARGEST_SEED)
     if "random" in sys.modules:
         sys.modules["random"].seed()

@@ -12,11 +12,11 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from ctypes import POINTER, byref, c_int, c_uint32, c_void_p, cast, create_string_buffer
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gluon_lambda.errors import (
     InferenceError,
@@ -36,6 +36,8 @@ from gluon_lambda.types import NetOptions, TensorSpec
 
 if TYPE_CHECKING:
     from gluon_lambda.types import Array
+
+T = TypeVar("T")
 
 _CPU = 1
 # Plans kept for different input shapes (batch sizes); each holds its own intermediate arrays, so not many.
@@ -96,16 +98,18 @@ class NativePredictor:
     def predict(self, arrays: Mapping[str, Array]) -> list[Array]:
         """Run the net once; see ``types.Predictor``."""
         # Here and not above: it needs NumPy, which is still being imported while the net is loaded.
-        from gluon_lambda.runtime.array_exchange import as_declared, copy_out, refuse_unknown
+        from gluon_lambda.runtime.array_exchange import address, as_declared, copy_out, refuse_unknown
 
         ready = [as_declared(spec, arrays) for spec in self._inputs]
         refuse_unknown(self._inputs, arrays)
-        with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape), self._engine_errors():
-            plan = self._plan_for(tuple(array.shape for array in ready))
-            for spec, array in zip(self._inputs, ready, strict=True):
-                self._library.call("MXNDArraySyncCopyFromCPU", plan.owned[spec.name], array.ctypes.data, array.size)
-            with self._run(plan) as outputs:
-                return [copy_out(self._library, handle) for handle in outputs]
+        try:
+            with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape):
+                plan = self._plan_for(tuple(array.shape for array in ready))
+                for spec, array in zip(self._inputs, ready, strict=True):
+                    self._library.call("MXNDArraySyncCopyFromCPU", plan.owned[spec.name], address(array), array.size)
+                return self._run(plan, lambda handle, _at: copy_out(self._library, handle))
+        except MXNetError as error:
+            raise self._inference_error(error) from error
 
     def warm_up(self) -> None:
         """Run once on zeros, batch of one, so that the first request finds everything in place; skipped where a size is open.
@@ -117,15 +121,13 @@ class NativePredictor:
         if not all(size for spec in self._inputs for size in spec.shape[1:]):
             return
         try:
-            with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape), self._engine_errors():
+            with self._lock, numpy_shapes(self._library, on=self._symbol.numpy_shape):
                 # The arrays of a new plan are zeros.
                 plan = self._plan_for(tuple(tuple(size or 1 for size in spec.shape) for spec in self._inputs))
-                with self._run(plan) as outputs:
-                    self._library.call("MXNDArrayWaitAll")
-                    specs = [spec_of(self._library, handle, f"output{at}") for at, handle in enumerate(outputs)]
-        except OutOfMemory:
-            raise
-        except InferenceError as error:
+                specs = self._run(plan, self._output_spec)
+        except MXNetError as error:
+            if tells_of_memory(str(error)):
+                raise self._inference_error(error) from error
             raise SignatureInvalid(f"{self._name}: the net fails on zeros of the declared shapes: {error}") from error
         self._outputs = tuple(specs)
 
@@ -152,37 +154,35 @@ class NativePredictor:
             on_failure.pop_all()
         return loaded, symbol
 
-    @contextmanager
-    def _run(self, plan: _Plan) -> Iterator[list[int]]:
-        """Run the net on what is in the plan's arrays; the body gets the outputs' handles, which are freed after it.
+    def _run(self, plan: _Plan, read: Callable[[int, int], T]) -> list[T]:
+        """Run the net on what is in the plan's arrays, and read each output, by its handle and number.
 
-        They are made here and not by MXNet, which forgets those that it has made when the net then fails.
+        Outputs are made here and not by MXNet, which forgets those that it has made when the net then fails.
         """
-        outputs = (c_void_p * self._output_count)(*(_new_handle(self._library) for _ in range(self._output_count)))
+        count = self._output_count
+        outputs = (c_void_p * count)(*(_new_handle(self._library) for _ in range(count)))
         try:
             self._library.call(
                 "MXInvokeCachedOpEx",
                 plan.operator,
                 len(plan.arrays),
                 plan.arrays,
-                byref(c_int(self._output_count)),
+                byref(c_int(count)),
                 byref(cast(outputs, POINTER(c_void_p))),
                 byref(POINTER(c_int)()),
             )
-            yield list(outputs)
+            return [read(handle, at) for at, handle in enumerate(outputs)]
         finally:
             free_arrays(self._library, list(outputs))
 
-    @contextmanager
-    def _engine_errors(self) -> Iterator[None]:
-        """Make errors of ours of what MXNet says."""
-        try:
-            yield
-        except MXNetError as error:
-            message = f"{self._name}: the engine failed: {error}"
-            if tells_of_memory(str(error)):
-                raise OutOfMemory(message, phase="inference") from error
-            raise InferenceError(message, phase="inference") from error
+    def _output_spec(self, handle: int, at: int) -> TensorSpec:
+        self._library.call("MXNDArrayWaitAll")
+        return spec_of(self._library, handle, f"output{at}")
+
+    def _inference_error(self, error: MXNetError) -> InferenceError:
+        message = f"{self._name}: the engine failed: {error}"
+        kind = OutOfMemory if tells_of_memory(str(error)) else InferenceError
+        return kind(message, phase="inference")
 
     def _plan_for(self, shapes: tuple[Shape, ...]) -> _Plan:
         plan = self._plans.get(shapes)
