@@ -70,6 +70,11 @@ def test_finding_the_library_does_not_count_as_an_import() -> None:
     assert int(python(INSTALL + code)) == 1 + int(python("import sys; print(len(sys.meta_path))"))
 
 
+def test_asking_whether_there_is_an_mxnet_does_not_count_as_an_import() -> None:
+    code = "import importlib.util; importlib.util.find_spec('mxnet'); import mxnet; print(type(mxnet).__name__, mxnet.nd.ones((1,)).size)"
+    assert python(INSTALL + code) == "module 1"
+
+
 def test_installing_twice_is_installing_once() -> None:
     code = "import sys; n = len(sys.meta_path); stock_mxnet.install(); print(len(sys.meta_path) - n)"
     assert python(INSTALL + code) == "0"

@@ -36,10 +36,9 @@ class _FirstImport:
     ) -> ModuleSpec | None:
         if name != "mxnet":
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None:
-            spec.loader = _PreparedLoader(spec, lazily=self._lazily)  # type: ignore[assignment]
+            spec.loader = _PreparedLoader(spec, self, lazily=self._lazily)  # type: ignore[assignment]
         return spec
 
 
@@ -50,8 +49,9 @@ class _PreparedLoader:
     threads' imports, and those for the lock.
     """
 
-    def __init__(self, spec: ModuleSpec, *, lazily: bool) -> None:
+    def __init__(self, spec: ModuleSpec, finder: _FirstImport, *, lazily: bool) -> None:
         self._loader: Any = spec.loader
+        self._finder = finder
         self._lazily = lazily
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -59,6 +59,8 @@ class _PreparedLoader:
         from gluon_lambda.runtime.mxnet_import.removed_names import restore_removed_names
 
         restore_removed_names()
+        # Only now: somebody may have asked whether there is an mxnet, and not have imported it.
+        sys.meta_path.remove(self._finder)
         if self._lazily:
             from gluon_lambda.runtime.mxnet_import.finder import MxnetFinder
 
