@@ -23,8 +23,7 @@ _KNOWN_UNLOADED = frozenset(
     ("__name__", "__spec__", "__loader__", "__package__", "__path__", "__file__", "__cached__", "__class__")
 )
 
-# One lock for whatever is done at first use: modules and operators need one another, and with a lock each, two threads could wait for each
-# other forever.
+# One lock for all modules: they need one another, and with a lock each, two threads could wait for each other forever.
 FIRST_USE = threading.RLock()
 # A forked process (a DataLoader's worker) has the lock as it was, and not the thread that would release it.
 os.register_at_fork(after_in_child=FIRST_USE._at_fork_reinit)  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from gluon_lambda.runtime.mxnet_import.deferred_modules import FIRST_USE, deferring_loader, namespace_of
+from gluon_lambda.runtime.mxnet_import.deferred_modules import deferring_loader, namespace_of
 from gluon_lambda.runtime.mxnet_import.unfinished_modules import pending_of
 
 # From ``make_op_func(handle, operator name, function name)`` on: MXNet's own, one of each flavour.
@@ -63,10 +63,10 @@ class Operators:
 
     def value(self, name: str) -> Any:
         """The function ``name``."""
-        with FIRST_USE:
-            if name not in self._made:
-                self._made[name] = self._make(name, self.names[name])
-            return self._made[name]
+        if name not in self._made:
+            # Without a lock: who asks may be importing a module that the lock's holder waits for. Of two that make it, the first one's counts.
+            self._made.setdefault(name, self._make(name, self.names[name]))
+        return self._made[name]
 
 
 class Registration:
