@@ -3,7 +3,7 @@
 Three threads share the work, so that what computes in C and what imports Python overlap (docs/decisions/0006-init-as-a-plan.md):
 
 - ``dlopen`` opens libmxnet: 50 ms of C that needs no interpreter.
-- ``models`` opens the archives and loads the models, and stays: it is the one thread that they are ever asked in.
+- ``models`` opens the archives and loads the models, and stays: archives with code of their own are asked in it, and in no other.
 - the main thread imports what the first request needs: our own modules first, NumPy and Pillow once libmxnet is open, because their
   libraries would wait for it with the interpreter locked.
 
@@ -73,7 +73,7 @@ class Init(NamedTuple):
         fetches: Archives that are being fetched from S3, by model.
         timeline: Where each of them notes its time.
         library: libmxnet, being opened.
-        thread: Where models are loaded and asked.
+        thread: Where models are loaded, and those with code of their own asked.
         wanted: Modules that will be needed soon, by name; None when there will be no more.
         importing: Set while the main thread imports.
         make_predictor: In place of the engine.
@@ -351,7 +351,9 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
                 )
             on_failure.pop_all()
         # Code of its own is asked where it was loaded. The built-in services keep nothing by thread, and are spared the way there and back.
-        return LoadedModel(name, archive, ServiceOnThread(service, init.thread) if archive.manifest.service else service)
+        return LoadedModel(
+            name, archive, ServiceOnThread(service, init.thread) if archive.manifest.service else service
+        )
 
     return load
 

@@ -41,7 +41,7 @@ class Process(NamedTuple):
     """What is put in order.
 
     Attributes:
-        thread: Where models are asked.
+        thread: Where models with code of their own are asked.
         library: libmxnet.
         output: Catches what hooks print.
         metrics: Takes the restore's durations.

@@ -1,8 +1,9 @@
-"""The one thread in which models are loaded and asked.
+"""The one thread in which models are loaded, and those with code of their own asked.
 
 Archive code, and MXNet with it, keeps state by thread: NumPy semantics (``npx.set_np``), the default context, oneDNN's primitives, OpenMP's pool.
-What loads a model must therefore be what asks it, always. It cannot be the main thread: that one returns to the Runtime API when INIT has used
-up its time, while a model may be still loading, and imports meanwhile what the first request needs.
+What loads such a model must therefore be what asks it, always. It cannot be the main thread: that one returns to the Runtime API when INIT has
+used up its time, while a model may be still loading, and imports meanwhile what the first request needs. The built-in services keep nothing by
+thread, and are asked by whoever has the request (docs/decisions/0006-init-as-a-plan.md).
 """
 
 from __future__ import annotations
