@@ -146,9 +146,11 @@ class Transfer:
         """
         count = min(CONNECTIONS, len(self._parts))
         workers = [begin(f"fetch-{number}", self._receive_parts) for number in range(count)]
-        digest = self._hash() if with_digest else ""
-        for worker in workers:  # all of them: nothing may write to the file once it is given back
-            worker.wait()
+        try:
+            digest = self._hash() if with_digest else ""
+        finally:
+            for worker in workers:  # all of them: nothing may write to the file once it is given back
+                worker.wait()
         for worker in workers:
             worker.result()
         return digest
