@@ -15,7 +15,6 @@ import time
 from base64 import b64decode
 from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +26,6 @@ from benchmarks.workload import http_api_event
 from gluon_lambda.bootstrap import create_handler
 from gluon_lambda.invocation import Handler
 from gluon_lambda.services.builtin import BuiltinService
-from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
 from gluon_lambda.services.models import resident_bytes
 from gluon_lambda.types import Predictor, TensorSpec
 
@@ -143,13 +141,10 @@ class Side(NamedTuple):
     Attributes:
         handler: What Lambda would call.
         predictor: The one that the handler asks.
-        thread: The one that the handler asks it in. The bare work is done there as well, whole and timed inside: OpenMP keeps a
-            pool of threads for each thread that it is used from, and two pools would be in each other's way.
     """
 
     handler: Callable[[Any, Any], Any]
     predictor: Predictor
-    thread: ModelThread
 
 
 def start(kind: str) -> Side:
@@ -157,9 +152,8 @@ def start(kind: str) -> Side:
     handler = create_handler(os.environ, make_instant if kind == INSTANT else None)
     assert isinstance(handler, Handler), "INIT took longer than Lambda gives it"
     (model,) = handler.models.loaded()
-    assert isinstance(model.service, ServiceOnThread)
-    assert isinstance(model.service.service, BuiltinService)
-    return Side(handler, model.service.service.net, model.service.thread)
+    assert isinstance(model.service, BuiltinService)
+    return Side(handler, model.service.net)
 
 
 def contenders_of(side: Side, jpeg: bytes) -> dict[str, Callable[[], float]]:
@@ -172,13 +166,12 @@ def contenders_of(side: Side, jpeg: bytes) -> dict[str, Callable[[], float]]:
     box = middle(*Image.open(BytesIO(jpeg)).size)
     predict = side.predictor.predict
     check(side, event, decode(event["body"], box))
-    in_thread = partial(side.thread.run, stopwatch)
     contenders: dict[str, Callable[[], float]] = {
         HANDLER: lambda: stopwatch(lambda: side.handler(event, context)),
-        BARE: lambda: in_thread(lambda: predict({"data": decode(event["body"], box)})),
+        BARE: lambda: stopwatch(lambda: predict({"data": decode(event["body"], box)})),
     }
     if isinstance(side.predictor, InstantPredictor):
-        contenders[PLAIN] = lambda: in_thread(lambda: image_steps.to_batch(b64decode(event["body"])))
+        contenders[PLAIN] = lambda: stopwatch(lambda: image_steps.to_batch(b64decode(event["body"])))
     return contenders
 
 

@@ -33,10 +33,15 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gluon_lambda.errors import GluonLambdaError
+from gluon_lambda.errors import EngineUnavailable, GluonLambdaError
 from gluon_lambda.pending import Pending, begin
 from gluon_lambda.runtime import lean_imports, openmp
-from gluon_lambda.runtime.engine_environment import engine_environment, missing_from, usable_threads
+from gluon_lambda.runtime.engine_environment import (
+    engine_environment,
+    missing_from,
+    refuse_unreadable,
+    usable_threads,
+)
 from gluon_lambda.runtime.import_order import extensions_waiting
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet, return_free_memory
 from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
@@ -59,9 +64,12 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("gluon_lambda.bootstrap")
 # Outside Lambda (tests, a laptop) there is no memory size to keep to.
 _UNLIMITED_BYTES = 1 << 60
+# What the layer brings beside MXNet.
+_OF_THE_LAYER = ("numpy", "PIL")
 # Python's own (5 ms) is what a thread that comes back from C waits for another one that is importing.
 _SWITCH_SECONDS = 0.0001
-_DAYS = 1e6
+# For starts that have minutes, and for all that we know more.
+_NO_DEADLINE_SECONDS = 1e6
 
 
 class Init(NamedTuple):
@@ -74,7 +82,7 @@ class Init(NamedTuple):
         timeline: Where each of them notes its time.
         library: libmxnet, being opened.
         thread: Where models are loaded, and those with code of their own asked.
-        wanted: Modules that will be needed soon, by name; None when there will be no more.
+        wanted: What the main thread is to do: import modules, by name, and make calls; None when there will be no more.
         importing: Set while the main thread imports.
         make_predictor: In place of the engine.
     """
@@ -85,14 +93,14 @@ class Init(NamedTuple):
     timeline: Timeline
     library: Pending[Library]
     thread: ModelThread
-    wanted: SimpleQueue[str | None]
+    wanted: SimpleQueue[str | Callable[[], None] | None]
     importing: Event
     make_predictor: PredictorFactory | None
 
-    def wish(self, module: str) -> None:
-        """Ask for a module that will be needed soon; nobody does it any more when a store's model is loaded."""
+    def ask_main(self, wanted: str | Callable[[], None]) -> None:
+        """Ask the main thread for a module that will be needed soon, or a call; it does neither any more when a store's model is loaded."""
         if not self.timeline.is_closed:
-            self.wanted.put(module)
+            self.wanted.put(wanted)
 
 
 class Records(NamedTuple):
@@ -122,12 +130,18 @@ def create_handler(
 
     Raises:
         ConfigurationError: A setting is not accepted.
-        LoadError: A model of GLUON_MODELS cannot be served.
+        LoadError: A model of GLUON_MODELS cannot be served, or what the layer brings is not there.
     """
     try:
         return _initialise(environ, make_predictor)
     except GluonLambdaError as error:
         raise _postable(error) from error.__cause__
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_THE_LAYER:
+            raise
+        raise EngineUnavailable(
+            f"{error}. Add the gluon-lambda layer to the function, or run `make setup` and start through `make run`"
+        ) from error
 
 
 def _postable(error: GluonLambdaError) -> GluonLambdaError:
@@ -148,6 +162,7 @@ def _initialise(
     timeline = Timeline(_STARTED)
     settings = Settings.from_environ(environ)
     threads = settings.threads or usable_threads(settings.memory_megabytes)
+    refuse_unreadable(environ)
     environ.update(missing_from(environ, _engine_environment(settings, threads)))
     # First of all: what a fetch imports that is compiled would wait for libmxnet.
     fetches = _begin_fetches(settings, timeline)
@@ -233,7 +248,7 @@ def _undisturbed() -> Iterator[None]:
 
 def _deadline(settings: Settings, began: float) -> float:
     """Until when INIT may take, in seconds of ``time.perf_counter``. Lambda ends it at 10 s, but only where it starts on demand."""
-    return began + (settings.init_deadline_seconds if _starts_on_demand(settings) else _DAYS)
+    return began + (settings.init_deadline_seconds if _starts_on_demand(settings) else _NO_DEADLINE_SECONDS)
 
 
 def _starts_on_demand(settings: Settings) -> bool:
@@ -288,13 +303,16 @@ def _import_wanted(init: Init, *, until: float) -> None:
     """Import NumPy, and then what the models' services will need, until these are loaded or time is up."""
     with init.timeline.phase("numpy"):
         _import(init, "gluon_lambda.runtime.array_exchange")
-    for module in iter(partial(_next_module, init, until), None):
-        with init.timeline.phase("service imports"):
-            _import(init, module)
+    while (wanted := _next_wanted(init, until)) is not None:
+        if isinstance(wanted, str):
+            with init.timeline.phase("service imports"):
+                _import(init, wanted)
+        else:
+            wanted()
     init.importing.clear()
 
 
-def _next_module(init: Init, until: float) -> str | None:
+def _next_wanted(init: Init, until: float) -> str | Callable[[], None] | None:
     with suppress(Empty):
         return init.wanted.get_nowait()
     init.importing.clear()
@@ -305,11 +323,11 @@ def _next_module(init: Init, until: float) -> str | None:
 
 def _load_models(init: Init) -> Models:
     """Load the configured models, and stand by for those of the store. Runs in the models' thread."""
-    from gluon_lambda.archive_store.location import parse_location
-    from gluon_lambda.services.models import Models
-
     with ExitStack() as at_the_end:
         at_the_end.callback(init.wanted.put, None)
+        from gluon_lambda.archive_store.location import parse_location
+        from gluon_lambda.services.models import Models
+
         load = _loader(init)
         configured = {model.name: load(model.name, parse_location(model.location)) for model in init.settings.models}
         # Only to fail where it cannot be opened though no model needed it.
@@ -341,11 +359,13 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
             if archive.manifest.service:
                 _prepare_for_code(init, archive)
             with init.timeline.phase("service", name):
-                make_predictor = init.make_predictor or _predictors(init, name)
+                make_predictor = init.make_predictor or _predictors(
+                    init, name, asked_in_main=not archive.manifest.service
+                )
                 service = load_service(
                     archive,
                     make_predictor=make_predictor,
-                    import_ahead=init.wish,
+                    import_ahead=init.ask_main,
                     options=_net_options(init.settings, fuse="all"),
                     timed=lambda phase: init.timeline.phase(phase, name),
                 )
@@ -369,8 +389,10 @@ def _prepare_for_code(init: Init, archive: Archive) -> None:
     init.library.result()
 
 
-def _predictors(init: Init, model: str) -> PredictorFactory:
+def _predictors(init: Init, model: str, *, asked_in_main: bool) -> PredictorFactory:
     """What loads the nets of ``model``, as soon as libmxnet is open."""
+
+    hurries = _starts_on_demand(init.settings)
 
     def make_predictor(
         *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
@@ -382,10 +404,13 @@ def _predictors(init: Init, model: str) -> PredictorFactory:
             library,
             options,
             timed=lambda phase: init.timeline.phase(phase, model),
-            # Others have time for a first run as all later ones are.
-            shares_cpus=lambda: init.importing.is_set() and _starts_on_demand(init.settings),
+            shares_cpus=lambda: init.importing.is_set() and hurries,
         )
-        return engine(name=name, symbol=symbol, params=params, inputs=inputs)
+        predictor = engine(name=name, symbol=symbol, params=params, inputs=inputs)
+        if asked_in_main and not hurries:
+            # What the engine keeps by thread; on demand the first request makes it, in less time than INIT would take longer.
+            init.ask_main(predictor.warm_up)
+        return predictor
 
     from gluon_lambda.runtime.engine import Engine
 

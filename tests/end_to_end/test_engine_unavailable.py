@@ -75,6 +75,21 @@ def test_a_library_that_is_missing_fails_init_and_is_named_with_the_way_out(
     assert "Error Type: EngineUnavailable" in result.stderr
 
 
+@pytest.mark.parametrize("package", ["numpy", "PIL"])
+def test_a_package_of_the_layer_that_is_missing_is_named_with_the_way_out(
+    package: str, image_archive: Path, tmp_path: Path
+) -> None:
+    hidden = tmp_path / "hidden" / package
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\", name={package!r})")
+    variables = [f"GLUON_CACHE_DIR={tmp_path / 'cache'}", f"PYTHONPATH={hidden.parent}"]
+    result = run_emulator("invoke", "--models", f"small={image_archive}", "--env", *variables, event={})
+    failure = json.loads(result.stdout)
+    assert failure["errorType"] == "EngineUnavailable"
+    for part in (f"'{package}'", "gluon-lambda layer", "make setup"):
+        assert part in failure["errorMessage"]
+
+
 def unknown_operator(net: ExportedNet) -> ExportedNet:
     return net._replace(symbol=net.symbol.replace(b'"op": "Convolution"', b'"op": "_contrib_Konvolution"'))
 

@@ -10,7 +10,14 @@ import sys
 import pytest
 
 from benchmarks.cpu_quota import Quota, QuotaUnavailable, open_group
-from gluon_lambda.runtime.engine_environment import cpu_quota, engine_environment, missing_from, usable_threads
+from gluon_lambda.errors import ConfigurationError
+from gluon_lambda.runtime.engine_environment import (
+    cpu_quota,
+    engine_environment,
+    missing_from,
+    refuse_unreadable,
+    usable_threads,
+)
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -121,3 +128,22 @@ def test_several_threads_wait_for_one_another_only_for_a_moment() -> None:
 
 def test_the_engines_type_is_the_users_to_say() -> None:
     assert engine_environment(1, "/tmp", engine_type="ThreadedEngine")["MXNET_ENGINE_TYPE"] == "ThreadedEngine"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OMP_NUM_THREADS", "4,2"),
+        ("OMP_NUM_THREADS", ""),
+        ("MXNET_CPU_WORKER_NTHREADS", "many"),
+        ("MXNET_ENGINE_TYPE", "Nonsense"),
+    ],
+)
+def test_a_value_that_would_end_the_process_without_a_word_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{name} has the value {value!r}"):
+        refuse_unreadable({name: value})
+
+
+def test_what_mxnet_reads_is_not_refused() -> None:
+    refuse_unreadable(engine_environment(2, "/tmp"))
+    refuse_unreadable({"MXNET_ENGINE_TYPE": "ThreadedEngine", "OMP_NUM_THREADS": "8"})

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 
+from gluon_lambda.errors import ConfigurationError
+
 # AWS Lambda: "At 1,769 MB, a function has the equivalent of one vCPU" (Configure Lambda function memory).
 _MEGABYTES_PER_VCPU = 1769
 
@@ -16,6 +18,10 @@ _MEGABYTES_PER_VCPU = 1769
 _SPINS = 10_000
 
 _NO_LIMIT = float("inf")
+
+ENGINE_TYPES = ("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice")
+# Read by MXNet as numbers. OpenMP itself takes lists in the first one.
+_COUNTS = ("OMP_NUM_THREADS", "MXNET_CPU_WORKER_NTHREADS")
 
 _CGROUP_V2 = "/sys/fs/cgroup"
 _CGROUP_V1 = "/sys/fs/cgroup/cpu"
@@ -108,6 +114,23 @@ def _text_of(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def refuse_unreadable(environ: Mapping[str, str]) -> None:
+    """Refuse values that libmxnet would end the process for, without a word that reaches the log.
+
+    Raises:
+        ConfigurationError: Names the variable, its value and what is accepted.
+    """
+    for name in _COUNTS:
+        text = environ.get(name, "1")
+        if not (text.isascii() and text.isdigit()):
+            raise ConfigurationError(f"{name} has the value {text!r}. Accepted by MXNet: a whole number")
+    engine = environ.get("MXNET_ENGINE_TYPE", ENGINE_TYPES[0])
+    if engine not in ENGINE_TYPES:
+        raise ConfigurationError(
+            f"MXNET_ENGINE_TYPE has the value {engine!r}. Accepted: one of {', '.join(ENGINE_TYPES)}"
+        )
 
 
 def missing_from(environ: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -32,7 +32,8 @@ def settle(environ: Mapping[str, str]) -> None:
     OpenMP does so when it first makes a team, which a net's first run beside imports does not.
     """
     if _binds(environ):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        with suppress(OSError):  # where that is not allowed it is only slower
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 @contextmanager
@@ -46,11 +47,13 @@ def out_of_the_way(environ: Mapping[str, str]) -> Iterator[None]:
     if not (others and _binds(environ)):
         yield
         return
-    os.sched_setaffinity(0, others)
+    with suppress(OSError):
+        os.sched_setaffinity(0, others)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, usual)
+        with suppress(OSError):
+            os.sched_setaffinity(0, usual)
 
 
 def _binds(environ: Mapping[str, str]) -> bool:
