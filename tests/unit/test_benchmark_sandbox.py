@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -137,10 +138,12 @@ def test_a_call_is_read_to_the_end_of_its_body_and_no_further() -> None:
     assert [call and (call.path, call.body) for call in calls] == [("/a", b"abc"), ("/b", b""), None]
 
 
-def test_everyone_has_a_turn_each_round_and_everyone_begins_one() -> None:
-    order = list(turns(["ours", "floor", "naive"], 4))
-    assert [names[0] for names in order] == ["ours", "floor", "naive", "ours"]
-    assert all(sorted(names) == ["floor", "naive", "ours"] for names in order)
+def test_every_round_has_everyone_once_and_nobody_always_follows_the_same() -> None:
+    names = ["ours", "floor", "naive"]
+    rounds = list(turns(names, 30))
+    assert all(sorted(order) == sorted(names) for order in rounds)
+    assert {tuple(order) for order in rounds} == set(permutations(names))
+    assert rounds == list(turns(names, 30)), "a run can be made again"
 
 
 def test_only_those_are_compared_who_were_asked_the_same(tmp_path: Path) -> None:
