@@ -41,13 +41,13 @@ from tests.scripted_s3 import (
     write_certificate,
 )
 
-BUCKET = "models-bucket"
+BUCKET = "clients-bucket"
 KEY = "live nets/zéro+net~(1).model"
 SMALL = zip_bytes(FILES_0_4)
 # Three parts.
 LARGE = random.Random(1).randbytes(2 * SMALLEST_PART_BYTES + 5000)
 OTHER = random.Random(2).randbytes(2 * SMALLEST_PART_BYTES + 9000)
-URL = "s3://models-bucket/net.model"
+URL = "s3://clients-bucket/net.model"
 
 Connect = Callable[[dict[str, str]], S3Client]
 
@@ -291,8 +291,8 @@ def test_every_part_is_asked_for_in_the_state_of_the_first(s3: ScriptedS3, conne
     assert "if-match" not in first.headers
     assert [asked.headers["if-match"] for asked in others] == ['"1"', '"1"']
     assert {asked.target for asked in s3.asked} <= {
-        "/models-bucket/net.model",
-        "/models-bucket/net.model?x-id=GetObject",
+        "/clients-bucket/net.model",
+        "/clients-bucket/net.model?x-id=GetObject",
     }
 
 
@@ -349,8 +349,8 @@ def test_a_fetch_that_failed_fails_whoever_waits_for_it(s3: ScriptedS3, connect:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """AWS's variables for a server that speaks HTTPS and holds LARGE."""
     folder = tmp_path_factory.mktemp("tls")
-    (folder / "models-bucket").mkdir()
-    (folder / "models-bucket" / "net.model").write_bytes(LARGE)
+    (folder / "clients-bucket").mkdir()
+    (folder / "clients-bucket" / "net.model").write_bytes(LARGE)
     server, trusted = write_certificate(folder)
     with serve(folder, "--certificate", str(server)) as url:
         yield {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": url, "AWS_CA_BUNDLE": str(trusted), "AWS_MAX_ATTEMPTS": "1"}

@@ -46,16 +46,22 @@ def s3_errors(location: Location, action: str = "s3:GetObject") -> Iterator[None
     except answered_error() as error:
         raise client_error(error, location, action) from error
     except unanswered_error() as error:
+        if "maximum recursion depth" in str(error):  # from Python 3.12 on, botocore itself catches what is caught below
+            raise _endless(location) from None
         raise StoreUnavailable(
             f"{location.text}: S3 cannot be reached: {str(error).rstrip('.')}. "
             "Check the function's role, region and network (a VPC needs an S3 gateway endpoint)."
         ) from error
     except RecursionError:
         # botocore looks for the bucket's region by a request that is redirected, too. Without its thousand frames.
-        raise StoreUnavailable(
-            f"{location.text}: S3 redirects and does not say to which region. "
-            "Check region and AWS_ENDPOINT_URL_S3 (https where the server wants it)."
-        ) from None
+        raise _endless(location) from None
+
+
+def _endless(location: Location) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{location.text}: S3 redirects and does not say to which region. "
+        "Check region and AWS_ENDPOINT_URL_S3 (https where the server wants it)."
+    )
 
 
 def error_code(error: ClientError) -> str:
