@@ -87,7 +87,8 @@ def test_a_process_in_the_group_is_held_to_the_quota_and_no_longer_when_released
         if not admitted:
             group.release(child.pid)
         child.communicate("go\n")
-        assert (throttled() > before) is admitted
+        # Not a single time: what is left of a period may hold up whoever is admitted for a moment.
+        assert (throttled() - before > 3) is admitted
 
 
 @pytest.fixture(scope="module")
