@@ -59,7 +59,8 @@ def test_init_is_reported_and_billed_with_the_first_invocation_only(make_functio
     assert float(first["init"]) > 5
     assert int(first["billed"]) >= float(first["init"]) + float(first["duration"])
     assert second["init"] is None
-    assert float(second["duration"]) <= int(second["billed"]) < float(second["duration"]) + 1
+    # Rounded up to whole milliseconds, from the exact time; the report has its hundredths.
+    assert float(second["duration"]) <= int(second["billed"]) <= float(second["duration"]) + 1
 
 
 def test_the_memory_reported_is_what_the_process_used(make_function: MakeFunction) -> None:
