@@ -228,6 +228,9 @@ def test_a_long_listing_comes_in_pages(s3: Any) -> None:
         def get_object(self, **request: Any) -> dict[str, Any]:
             raise AssertionError(request)
 
+        def close(self) -> None:
+            pass
+
     for number in range(5):
         s3.put_object(Bucket=BUCKET, Key=f"paged/m{number}.mar", Body=b"")
     assert open_store(parse_location(f"s3://{BUCKET}/paged"), make_client=TwoAtATime).names() == (
@@ -248,6 +251,9 @@ def test_a_store_without_permission_names_the_iam_action(s3: Any) -> None:
 
         def get_object(self, **request: Any) -> dict[str, Any]:
             raise AssertionError(request)
+
+        def close(self) -> None:
+            pass
 
     with pytest.raises(StoreUnavailable, match=r"s3:ListBucket on arn:aws:s3:::models-bucket"):
         open_store(parse_location(f"s3://{BUCKET}/p"), make_client=Denied).find("one")
