@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from gluon_lambda.archive_store.location import Location
     from gluon_lambda.archive_store.stores import ArchiveStore
     from gluon_lambda.invocation import Handler
+    from gluon_lambda.runtime.native_predictor import NativePredictor
     from gluon_lambda.services.models import LoadedModel, Models, StoreModels
     from gluon_lambda.telemetry.logs import InvocationState
     from gluon_lambda.telemetry.metrics import Metrics
@@ -139,9 +140,8 @@ def create_handler(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _OF_THE_LAYER:
             raise
-        raise EngineUnavailable(
-            f"{error}. Add the gluon-lambda layer to the function, or run `make setup` and start through `make run`"
-        ) from error
+        way_out = "Add the gluon-lambda layer to the function, or run `make setup` and start through `make run`"
+        raise _postable(EngineUnavailable(f"{error}. {way_out}")) from error
 
 
 def _postable(error: GluonLambdaError) -> GluonLambdaError:
@@ -358,22 +358,24 @@ def _loader(init: Init) -> Callable[[str, Location], LoadedModel]:
             on_failure.callback(archive.close)
             if archive.manifest.service:
                 _prepare_for_code(init, archive)
+            made: list[NativePredictor] = []
             with init.timeline.phase("service", name):
-                make_predictor = init.make_predictor or _predictors(
-                    init, name, asked_in_main=not archive.manifest.service
-                )
                 service = load_service(
                     archive,
-                    make_predictor=make_predictor,
+                    make_predictor=init.make_predictor or _predictors(init, name, made),
                     import_ahead=init.ask_main,
                     options=_net_options(init.settings, fuse="all"),
                     timed=lambda phase: init.timeline.phase(phase, name),
                 )
             on_failure.pop_all()
         # Code of its own is asked where it was loaded. The built-in services keep nothing by thread, and are spared the way there and back.
-        return LoadedModel(
-            name, archive, ServiceOnThread(service, init.thread) if archive.manifest.service else service
-        )
+        if archive.manifest.service:
+            return LoadedModel(name, archive, ServiceOnThread(service, init.thread))
+        if not _starts_on_demand(init.settings):
+            # What the engine keeps by thread; on demand the first request makes it, in less time than INIT would take longer.
+            for predictor in made:
+                init.ask_main(predictor.warm_up)
+        return LoadedModel(name, archive, service)
 
     return load
 
@@ -389,10 +391,8 @@ def _prepare_for_code(init: Init, archive: Archive) -> None:
     init.library.result()
 
 
-def _predictors(init: Init, model: str, *, asked_in_main: bool) -> PredictorFactory:
-    """What loads the nets of ``model``, as soon as libmxnet is open."""
-
-    hurries = _starts_on_demand(init.settings)
+def _predictors(init: Init, model: str, made: list[NativePredictor]) -> PredictorFactory:
+    """What loads the nets of ``model``, as soon as libmxnet is open, and notes them in ``made``."""
 
     def make_predictor(
         *, name: str, symbol: bytes, params: bytes | memoryview, inputs: Sequence[TensorSpec]
@@ -404,13 +404,10 @@ def _predictors(init: Init, model: str, *, asked_in_main: bool) -> PredictorFact
             library,
             options,
             timed=lambda phase: init.timeline.phase(phase, model),
-            shares_cpus=lambda: init.importing.is_set() and hurries,
+            shares_cpus=lambda: init.importing.is_set() and _starts_on_demand(init.settings),
         )
-        predictor = engine(name=name, symbol=symbol, params=params, inputs=inputs)
-        if asked_in_main and not hurries:
-            # What the engine keeps by thread; on demand the first request makes it, in less time than INIT would take longer.
-            init.ask_main(predictor.warm_up)
-        return predictor
+        made.append(engine(name=name, symbol=symbol, params=params, inputs=inputs))
+        return made[-1]
 
     from gluon_lambda.runtime.engine import Engine
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TENSOR_SIGNATURE, ExportedNet, write_archive
 from tests.lambda_process import NEXT, LambdaProcess, http_event, running
 from tests.service_archives import manifest_0_4, signature, write_files
 
@@ -291,6 +291,20 @@ class TestStartsThatHaveMinutes:
             function.restore()
             function.expect(NEXT)
         assert answered(function, PREDICT) == (200, ANSWER)
+
+    @pytest.mark.parametrize("kind", ["provisioned-concurrency", "snap-start"])
+    def test_a_net_whose_archive_is_refused_is_not_run_any_more(
+        self, tmp_path: Path, small_net: ExportedNet, kind: str
+    ) -> None:
+        """The net is in order and loaded, and its signature, looked at after that, is not."""
+        two_outputs = {**TENSOR_SIGNATURE, "outputs": [{"data_name": name, "data_shape": [0, 4]} for name in "ab"]}
+        archive = write_archive(tmp_path / "small.model", small_net, two_outputs)
+        with running(
+            tmp_path / "run", GLUON_MODELS=f"small={archive}", AWS_LAMBDA_INITIALIZATION_TYPE=kind
+        ) as function:
+            call = function.expect("/init/error")
+            assert json.loads(call.body)["errorType"] == "SignatureInvalid"
+            assert function.exit_code() == 1
 
 
 def calls_within(function: LambdaProcess, *, seconds: float) -> list[str]:

@@ -134,7 +134,7 @@ def test_the_engines_type_is_the_users_to_say() -> None:
     ("name", "value"),
     [
         ("OMP_NUM_THREADS", "4,2"),
-        ("OMP_NUM_THREADS", ""),
+        ("OMP_NUM_THREADS", "1_0"),
         ("MXNET_CPU_WORKER_NTHREADS", "many"),
         ("MXNET_ENGINE_TYPE", "Nonsense"),
     ],
@@ -147,3 +147,5 @@ def test_a_value_that_would_end_the_process_without_a_word_is_refused(name: str,
 def test_what_mxnet_reads_is_not_refused() -> None:
     refuse_unreadable(engine_environment(2, "/tmp"))
     refuse_unreadable({"MXNET_ENGINE_TYPE": "ThreadedEngine", "OMP_NUM_THREADS": "8"})
+    for text in ("", " 2", "-1"):
+        refuse_unreadable({"OMP_NUM_THREADS": text})

@@ -123,8 +123,8 @@ def refuse_unreadable(environ: Mapping[str, str]) -> None:
         ConfigurationError: Names the variable, its value and what is accepted.
     """
     for name in _COUNTS:
-        text = environ.get(name, "1")
-        if not (text.isascii() and text.isdigit()):
+        text = environ.get(name, "").strip()
+        if text and not (text.isascii() and text.removeprefix("-").isdigit()):
             raise ConfigurationError(f"{name} has the value {text!r}. Accepted by MXNet: a whole number")
     engine = environ.get("MXNET_ENGINE_TYPE", ENGINE_TYPES[0])
     if engine not in ENGINE_TYPES:

@@ -117,7 +117,7 @@ class Library:
 def _open(path: str) -> int:
     """libc's own ``dlopen``: ctypes' keeps the interpreter locked for the 50 ms that it takes (Python 3.11), and has every name looked up.
 
-    Names are looked up when they are first called (RTLD_LAZY): a seventh of the time, since a net uses few of them.
+    Names are looked up when they are first called (RTLD_LAZY): that saves a seventh of the time, since a net uses few of them.
     """
     libc = ctypes.CDLL(None)
     libc.dlopen.argtypes, libc.dlopen.restype = [c_char_p, c_int], c_void_p
@@ -150,7 +150,6 @@ def find_libmxnet() -> str:
     Raises:
         EngineUnavailable: No mxnet package is installed on ``sys.path``.
     """
-    import os
     from importlib.machinery import PathFinder
 
     # PathFinder alone: the finder of stock_mxnet must not take this for an import of mxnet.
