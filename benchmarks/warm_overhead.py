@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from benchmarks.machine import cpu_time, foreign_share, machine_facts, versions_
 from benchmarks.pictures import Wanted, jpeg
 from benchmarks.workload import prepare_workload
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY = 0.05
 # Without a value: the workload's own. The base64 of the largest just fits Lambda's 6 MB.
 PICTURES = {"38 kB": None, "1 MB": Wanted(2400, 1600, 1_000_000), "4 MB": Wanted(3600, 2400, 4_000_000)}
@@ -138,16 +138,21 @@ def to_result(series: Mapping[str, Any], options: argparse.Namespace, *, foreign
     }
 
 
-def sums_of(timed: Mapping[str, Any]) -> dict[str, Any]:
-    """One picture's part of the JSON: each contender's times, and by how much the handler took longer than each other."""
-    taken: dict[str, list[float]] = timed["milliseconds"]
-    others = [name for name in taken if name != HANDLER]
+def sums_of(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """One picture's part of the JSON: by how much the handler took longer than each rival, and the times of each pair."""
+    taken: dict[str, dict[str, list[float]]] = {rival: timed["milliseconds"] for rival, timed in pairs.items()}
     return {
-        "grown_kib": timed["grown_bytes"] // 1024,
-        "times_ms": {name: summarize(values)._asdict() for name, values in taken.items()},
-        "handler_minus_ms": {name: difference(taken[HANDLER], taken[name])._asdict() for name in others},
-        "values_ms": {name: [round(value, 4) for value in values] for name, values in taken.items()},
+        "grown_kib": sum(timed["grown_bytes"] for timed in pairs.values()) // 1024,
+        "handler_minus_ms": {rival: difference(pair[HANDLER], pair[rival])._asdict() for rival, pair in taken.items()},
+        "times_ms": {rival: _each(pair, lambda values: summarize(values)._asdict()) for rival, pair in taken.items()},
+        "values_ms": {
+            rival: _each(pair, lambda values: [round(value, 4) for value in values]) for rival, pair in taken.items()
+        },
     }
+
+
+def _each(pair: Mapping[str, list[float]], of: Callable[[list[float]], Any]) -> dict[str, Any]:
+    return {name: of(values) for name, values in pair.items()}
 
 
 class Difference(NamedTuple):
@@ -206,8 +211,8 @@ def block_lines(kind: str, pictures: Mapping[str, Any]) -> Iterator[str]:
     columns = "".join(f"{name:>10}" for name in ("mean", "p5", "p95", "p99"))
     yield f"{TITLES[kind]:<38}{'handler':>10}{'less':>10}{'difference':>12}{'':<18}{columns}"
     for picture, sums in pictures.items():
-        times = sums["times_ms"]
         for name, less in sums["handler_minus_ms"].items():
+            times = sums["times_ms"][name]
             interval = f"  ({less['low']:.3f} – {less['high']:.3f})"
             spread = "".join(f"{less[key]:>10.3f}" for key in ("mean", "p5", "p95", "p99"))
             medians = f"{times[HANDLER]['median']:>10.3f}{times[name]['median']:>10.3f}{less['median']:>12.3f}"

@@ -92,7 +92,7 @@ class Handler:
 
     def _record(self, status: int, prediction: Prediction | None, started: float, fields: dict[str, Any]) -> None:
         milliseconds = (time.perf_counter() - started) * 1000
-        about = self._state.fields() | {"status": status, "milliseconds": round(milliseconds, 3)} | fields
+        about = {**self._state.fields(), "status": status, "milliseconds": round(milliseconds, 3), **fields}
         self._metrics.request(request_metrics(status, milliseconds, prediction), model=self._state.model, fields=about)
         if prediction is not None:
             self._metrics.service(prediction, model=self._state.model)

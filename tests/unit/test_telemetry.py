@@ -23,8 +23,8 @@ class Lines(Output):
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
 
-    def write(self, record: dict[str, Any]) -> None:
-        self.records.append(json.loads(json.dumps(record)))
+    def write(self, record: dict[str, Any], *, begins: str = "") -> None:
+        self.records.append(json.loads("{" + begins + json.dumps(record)[1:]))
 
 
 @pytest.fixture

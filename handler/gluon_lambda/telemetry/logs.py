@@ -33,8 +33,13 @@ class InvocationState:
 
     def fields(self) -> Record:
         """The fields for a record."""
-        named = {"requestId": self.request_id, "model": self.model}
-        return {name: value for name, value in named.items() if value} | {"coldStart": self.cold_start}
+        fields: Record = {}
+        if self.request_id:
+            fields["requestId"] = self.request_id
+        if self.model:
+            fields["model"] = self.model
+        fields["coldStart"] = self.cold_start
+        return fields
 
 
 class JsonLogHandler(logging.Handler):

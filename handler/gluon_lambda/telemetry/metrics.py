@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
 
-from gluon_lambda.telemetry.output import Output, Record
+from gluon_lambda.telemetry.output import Output, Record, to_json
 from gluon_lambda.types import Pairs, Prediction
 
 _PHASE_METRICS = {
@@ -43,7 +44,7 @@ class Metrics:
     def request(self, metrics: Sequence[Metric], *, model: str, fields: Record) -> None:
         """Write the record of one request: its metrics, by function and by model, and ``fields`` beside them."""
         dimensions = {"FunctionName": self._function_name} | ({"ModelName": model} if model else {})
-        self._output.write(self._line(metrics, dimensions) | fields)
+        self._write(metrics, dimensions, fields)
 
     def init_phases(self, phases: Mapping[str, float]) -> None:
         """Write ``InitDuration`` in milliseconds, one line a phase."""
@@ -56,7 +57,7 @@ class Metrics:
     def _phases(self, name: str, phases: Mapping[str, float]) -> None:
         for phase, milliseconds in phases.items():
             dimensions = {"FunctionName": self._function_name, "Phase": phase}
-            self._output.write(self._line([Metric(name, round(milliseconds, 3), "Milliseconds")], dimensions))
+            self._write([Metric(name, round(milliseconds, 3), "Milliseconds")], dimensions, {})
 
     def service(self, prediction: Prediction, *, model: str) -> None:
         """Write what the model's own code counted; one line for each set of dimensions that it gave."""
@@ -68,19 +69,22 @@ class Metrics:
         for own, metrics in grouped.items():
             named = {"FunctionName": self._function_name, "ModelName": model} | dict(own)
             for start in range(0, len(metrics), _MOST_METRICS):
-                self._output.write(self._line(metrics[start : start + _MOST_METRICS], named))
+                self._write(metrics[start : start + _MOST_METRICS], named, {})
 
-    def _line(self, metrics: Sequence[Metric], dimensions: Mapping[str, str]) -> Record:
-        definition = {
-            "Namespace": self._namespace,
-            "Dimensions": [list(dimensions)],
-            "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in metrics],
-        }
-        return {
-            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
-            **dimensions,
-            **{metric.name: metric.value for metric in metrics},
-        }
+    def _write(self, metrics: Sequence[Metric], dimensions: Mapping[str, str], fields: Record) -> None:
+        definition = _definition(
+            self._namespace, tuple(dimensions), tuple([(each.name, each.unit) for each in metrics])
+        )
+        begins = f'"_aws":{{"Timestamp":{int(time.time() * 1000)},"CloudWatchMetrics":[{definition}]}},'
+        self._output.write({**dimensions, **{each.name: each.value for each in metrics}, **fields}, begins=begins)
+
+
+# As many as a function with some models and their errors has; what an archive's code makes up beyond that is encoded anew.
+@lru_cache(maxsize=256)
+def _definition(namespace: str, dimensions: tuple[str, ...], metrics: tuple[tuple[str, str], ...]) -> str:
+    """What CloudWatch must know of a line beside its values, as JSON: the same for every request of a kind."""
+    named = [{"Name": name, "Unit": unit} for name, unit in metrics]
+    return to_json({"Namespace": namespace, "Dimensions": [dimensions], "Metrics": named})
 
 
 def request_metrics(status: int, milliseconds: float, prediction: Prediction | None) -> list[Metric]:
