@@ -23,6 +23,11 @@ GluonLambdaError
 │   └── UnsupportedMediaType      a content type that the model does not take
 ├── InferenceError                service or engine raised during an invocation
 │   └── OutOfMemory               the engine or the service ran out of memory
+├── ObjectError                   an object of a batch: names bucket and key
+│   ├── ObjectMissing             it, or its bucket, is not there
+│   ├── ObjectReplaced            it is no longer the one that the event tells of
+│   ├── ObjectRefused             access denied, or it is of no type that is read, or not what its type says
+│   └── ObjectUnavailable         S3 throttles, fails or cannot be reached: to be tried again
 ├── ResponseTooLarge              over the event source's limit
 ├── DeadlineExceeded              stopped before Lambda would have killed it
 └── UnsupportedEvent              no event source matches
@@ -166,6 +171,26 @@ _OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "Memory allocation failed",
 def tells_of_memory(message: str) -> bool:
     """Whether this message of MXNet's says that memory ran out."""
     return any(words in message for words in _OUT_OF_MEMORY)
+
+
+class ObjectError(GluonLambdaError):
+    """Raised when an object of a batch cannot be read or written; names bucket and key."""
+
+
+class ObjectMissing(ObjectError):
+    """Raised when an object, or its bucket, is not there."""
+
+
+class ObjectReplaced(ObjectError):
+    """Raised when an object is no longer the one that the event tells of."""
+
+
+class ObjectRefused(ObjectError):
+    """Raised when access is denied, or an object is of no type that is read, or is not what its type says."""
+
+
+class ObjectUnavailable(ObjectError):
+    """Raised when S3 throttles, fails or cannot be reached, after retries: to be tried again."""
 
 
 class ResponseTooLarge(GluonLambdaError):

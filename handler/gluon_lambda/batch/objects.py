@@ -1,0 +1,87 @@
+"""Objects on S3 as batches see them: the interface, its records, and what the rest of this package needs of it.
+
+``s3_objects.py`` is boto3's. Every error of it is one of ``errors.ObjectError``'s kinds; what may pass by itself has been tried again by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from gluon_lambda.batch_records import ObjectRef
+
+# S3 keeps metadata names in lower case, and boto3 leaves out the x-amz-meta- before them.
+PRODUCER = "gluon-lambda-producer"
+
+
+class Facts(NamedTuple):
+    """What S3 says of an object.
+
+    Attributes:
+        size: In bytes.
+        etag: Without quotes.
+        version: ``""`` where the bucket keeps no versions.
+        content_type: As stored, lower case, without parameters; ``""`` where there is none.
+        content_encoding: ``gzip``, … or ``""``.
+        metadata: The user's own, names in lower case.
+    """
+
+    size: int
+    etag: str
+    version: str = ""
+    content_type: str = ""
+    content_encoding: str = ""
+    metadata: Mapping[str, str] = {}
+
+
+class Listed(NamedTuple):
+    """An entry of a listing."""
+
+    key: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """What batches do with S3. Used by several threads at a time."""
+
+    def facts(self, reference: ObjectRef) -> Facts:
+        """What S3 says of the object: of the version or the eTag that the reference names, of the newest where it names none.
+
+        Raises:
+            ObjectMissing: It is not there (any more), or its bucket is not.
+            ObjectReplaced: It has another eTag than the reference says.
+            ObjectRefused: Access is denied.
+            ObjectUnavailable: S3 fails.
+        """
+        ...
+
+    def read(self, reference: ObjectRef, start: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``start`` on, of the version or eTag in ``reference``; raises as ``facts`` does."""
+        ...
+
+    def read_small(self, bucket: str, key: str) -> bytes | None:
+        """A whole object of our own; None where it is not there. Raises the others."""
+        ...
+
+    def write_new(
+        self, bucket: str, key: str, content: Iterable[bytes], *, content_type: str, metadata: Mapping[str, str]
+    ) -> bool:
+        """Write an object that is not there yet: in one request, or in parts where ``content`` is long. It becomes visible whole or not at all.
+
+        Returns:
+            False where somebody else has written it already; that one stays as it is.
+
+        Raises:
+            ObjectMissing: The bucket is not there.
+            ObjectRefused: Access is denied.
+            ObjectUnavailable: S3 fails. Parts are given up.
+        """
+        ...
+
+    def list(self, bucket: str, prefix: str) -> list[Listed]:
+        """Every object whose key begins with ``prefix``, in the order of their keys."""
+        ...
+
+    def delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+        ...
