@@ -13,7 +13,7 @@ from gluon_lambda.http_app.responses import Cors
 from gluon_lambda.services.models import Models
 from gluon_lambda.settings import Settings
 from gluon_lambda.telemetry.logs import InvocationState, log_printed
-from gluon_lambda.telemetry.metrics import Metrics, request_metrics
+from gluon_lambda.telemetry.metrics import Metrics, request_values
 from gluon_lambda.telemetry.output import Output
 from gluon_lambda.types import DirectCall, Event, LambdaContext, Prediction, Request, Response
 
@@ -93,8 +93,8 @@ class Handler:
     def _record(self, status: int, prediction: Prediction | None, started: float, fields: dict[str, Any]) -> None:
         milliseconds = (time.perf_counter() - started) * 1000
         about = {**self._state.fields(), "status": status, "milliseconds": round(milliseconds, 3), **fields}
-        self._metrics.request(request_metrics(status, milliseconds, prediction), model=self._state.model, fields=about)
-        if prediction is not None:
+        self._metrics.request(request_values(status, milliseconds, prediction), model=self._state.model, fields=about)
+        if prediction is not None and prediction.metrics:
             self._metrics.service(prediction, model=self._state.model)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gluon_lambda.telemetry.logs import InvocationState, JsonLogHandler, route_logging
-from gluon_lambda.telemetry.metrics import Metric, Metrics, request_metrics
+from gluon_lambda.telemetry.metrics import Metrics, request_values
 from gluon_lambda.telemetry.output import Output
 from gluon_lambda.types import Prediction
 
@@ -81,7 +81,7 @@ class TestMetrics:
     def test_a_line_is_the_embedded_metric_format(self, output: Lines) -> None:
         metrics = Metrics(output, namespace="models", function_name="predict")
         prediction = Prediction(1, phases=(("preprocess", 1.25), ("inference", 2.0), ("postprocess", 0.5)))
-        metrics.request(request_metrics(200, 4.0, prediction), model="digits", fields={"path": "/x"})
+        metrics.request(request_values(200, 4.0, prediction), model="digits", fields={"path": "/x"})
         (record,) = output.records
         (definition,) = record["_aws"]["CloudWatchMetrics"]
         assert isinstance(record["_aws"]["Timestamp"], int)
@@ -102,7 +102,7 @@ class TestMetrics:
 
     @pytest.mark.parametrize(("status", "name"), [(200, "Requests2XX"), (404, "Requests4XX"), (507, "Requests5XX")])
     def test_requests_are_counted_by_the_class_of_their_status(self, status: int, name: str) -> None:
-        assert request_metrics(status, 1.0, None) == [Metric(name, 1, "Count")]
+        assert request_values(status, 1.0, None) == {name: 1}
 
     def test_what_a_service_counts_keeps_its_dimensions_and_stays_finite(self, output: Lines) -> None:
         metrics = Metrics(output, namespace="models", function_name="predict")

@@ -104,7 +104,7 @@ def _consistent(steps: ImageSteps, channels: int, *, where: str) -> ImageSteps:
 
 def fits(size: tuple[int, int], wanted: tuple[int, int]) -> bool:
     """Whether height and width are the wanted ones, of which 0 means any."""
-    return all(want in (0, side) for side, want in zip(size, wanted, strict=True))
+    return wanted[0] in (0, size[0]) and wanted[1] in (0, size[1])
 
 
 def _image_shape(shape: tuple[int, ...], layout: str, *, where: str) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from io import BytesIO
 from itertools import cycle
 from math import gcd
@@ -54,6 +55,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 64 << 20
 _LARGEST_ON_THE_HEAP = 32 << 20  # glibc takes no more
 
+_BILINEAR = 2  # Image.Resampling's, without looking it up
+
 # Whole numbers below this are exact in a 32-bit float.
 _EXACT_IN_A_FLOAT = 1 << 24
 
@@ -99,16 +102,18 @@ def image_array(raw: bytes, steps: ImageSteps) -> Array:
 
 
 def _decode(raw: bytes, name: str) -> Image:
-    from PIL import Image  # lazy: see load_codecs
+    import PIL.Image as Pillow  # lazy: see load_codecs. In this form it costs a look into sys.modules, with "from PIL" a call
 
     if not raw:
         raise MalformedBody(f"Input {name!r} is no whole image (0 bytes): it is empty. Send an image file.")
     try:
-        image: Image.Image = Image.open(BytesIO(raw))
-        _check_file(image, name)
+        image: Image = Pillow.open(BytesIO(raw))
+        announced = image.size
+        _check_file(image.format, announced, name, most_pixels=Pillow.MAX_IMAGE_PIXELS)
         image.load()
-        _check_pixels(image, name)  # an icon's file may hold a larger image than it says
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        if image.size != announced:  # an icon's file may hold a larger image than it says
+            _check_pixels(image.size, name, most=Pillow.MAX_IMAGE_PIXELS)
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
         raise InputMismatch(f"Input {name!r}: {error}; send a smaller image.") from error
     except PILLOW_ERRORS as error:
         raise MalformedBody(
@@ -117,25 +122,23 @@ def _decode(raw: bytes, name: str) -> Image:
     return _upright(image)
 
 
-def _check_file(image: Image, name: str) -> None:
+def _check_file(kind: str | None, size: tuple[int, int], name: str, *, most_pixels: int | None) -> None:
     """Refuse what decoding would run a program for, or more memory than there is; nothing has been decoded yet."""
-    if image.format in RUN_PROGRAMS:
-        raise InputMismatch(f"Input {name!r} is {image.format}, which is not read; send PNG or JPEG.")
-    _check_pixels(image, name)
-    if is_too_large(image.width * image.height, available_bytes):
+    if kind in RUN_PROGRAMS:
+        raise InputMismatch(f"Input {name!r} is {kind}, which is not read; send PNG or JPEG.")
+    _check_pixels(size, name, most=most_pixels)
+    if is_too_large(size[0] * size[1], available_bytes):
         raise InputMismatch(
-            f"Input {name!r} is {_shown(image.size)}, too many for the memory that is free; send a smaller image, or raise MemorySize."
+            f"Input {name!r} is {_shown(size)}, too many for the memory that is free; send a smaller image, or raise MemorySize."
         )
 
 
-def _check_pixels(image: Image, name: str) -> None:
+def _check_pixels(size: tuple[int, int], name: str, *, most: int | None) -> None:
     """Refuse what Pillow only warns of, up to twice its limit; a filter for that warning would be the whole process's."""
-    from PIL import Image as Pillow  # lazy: see load_codecs
-
-    limit = Pillow.MAX_IMAGE_PIXELS
-    if limit and image.width * image.height > limit:
+    pixels = size[0] * size[1]
+    if most and pixels > most:
         raise InputMismatch(
-            f"Input {name!r} has {image.width * image.height} pixels, and no more than {limit} are decoded; send a smaller image."
+            f"Input {name!r} has {pixels} pixels, and no more than {most} are decoded; send a smaller image."
         )
 
 
@@ -185,6 +188,8 @@ def _turned(image: Image, orientation: Any) -> Image:
 
 
 def _colored(image: Image, steps: ImageSteps) -> Image:
+    if image.mode == steps.color and "transparency" not in image.info:
+        return image
     if image.mode == "F":  # TIFF holds floats, whose range nothing tells
         raise InputMismatch(f"Input {steps.name!r} is an image of floating-point pixels; send one of 8 or 16 bits.")
     if image.mode.startswith("I"):
@@ -211,26 +216,45 @@ def _on_white(image: Image) -> Image:
 
 
 def _sized(image: Image, steps: ImageSteps) -> Image:
-    """Resized and cropped; what the crop would throw away is not computed first, where that gives the same pixels."""
-    from PIL import Image as Pillow  # lazy: see load_codecs
+    cut = _cut(image.size, steps)
+    if cut.edges:
+        image = image.resize(cut.made, _BILINEAR, cut.edges)
+    return image.crop(cut.rest) if cut.rest else image
 
-    made = image.size if steps.resize is None else _resized_size(image, steps.resize, steps.name)
+
+class Cut(NamedTuple):
+    """How images of one size are resized and cropped.
+
+    Attributes:
+        edges: What is resized: left, upper, right and lower edge in the image's own pixels; None where nothing is.
+        made: Width and height that come of it.
+        rest: What is kept of that, in its pixels; None where all is.
+    """
+
+    edges: tuple[float, float, float, float] | None
+    made: tuple[int, int]
+    rest: tuple[int, int, int, int] | None
+
+
+@lru_cache(maxsize=256)  # most clients send images of a few sizes
+def _cut(size: tuple[int, int], steps: ImageSteps) -> Cut:
+    """What to do with images of this ``size``; what the crop would throw away is not computed first, where that gives the same pixels."""
+    made = size if steps.resize is None else _resized_size(size, steps.resize, steps.name)
     columns, rows = _kept(made, steps)
-    if made == image.size:
-        return image.crop((columns.start, rows.start, columns.stop, rows.stop)) if steps.crop else image
-    across, down = stretch(image.width, made[0], columns), stretch(image.height, made[1], rows)
+    if made == size:
+        return Cut(None, size, (columns.start, rows.start, columns.stop, rows.stop) if steps.crop else None)
+    across, down = stretch(size[0], made[0], columns), stretch(size[1], made[1], rows)
     edges = (across.first, down.first, across.last, down.last)
-    image = image.resize((across.made, down.made), Pillow.Resampling.BILINEAR, edges)
     rest = (across.left, down.left, across.left + len(columns), down.left + len(rows))
-    return image if rest == (0, 0, *image.size) else image.crop(rest)
+    return Cut(edges, (across.made, down.made), None if rest == (0, 0, across.made, down.made) else rest)
 
 
-def _resized_size(image: Image, resize: int | tuple[int, int], name: str) -> tuple[int, int]:
-    from PIL import Image as Pillow  # lazy: see load_codecs
+def _resized_size(size: tuple[int, int], resize: int | tuple[int, int], name: str) -> tuple[int, int]:
+    import PIL.Image as Pillow  # lazy: see load_codecs
 
-    width, height = target_size(image.size, resize)
+    width, height = target_size(size, resize)
     if width * height > (Pillow.MAX_IMAGE_PIXELS or width * height):
-        raise InputMismatch(f"Input {name!r} is {_shown(image.size)}: resized it would have {width * height:,} pixels.")
+        raise InputMismatch(f"Input {name!r} is {_shown(size)}: resized it would have {width * height:,} pixels.")
     return width, height
 
 
@@ -296,7 +320,7 @@ def _normalised(image: Image, steps: ImageSteps) -> Array:
     array = np.empty((1, channels, height, width) if first else (1, height, width, channels), np.float32)
     planes = array[0] if first else array[0].transpose(2, 0, 1)
     # A channel at a time and in place: an operation on all with three numbers takes ten times as long.
-    for plane, band, mean, std in zip(planes, image.getbands(), cycle(steps.mean), cycle(steps.std), strict=False):
+    for plane, band, mean, std in zip(planes, steps.color, cycle(steps.mean), cycle(steps.std), strict=False):
         # Pillow takes the channels apart in half the time that NumPy takes to step over the others.
         pixels = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(height, width)
         levels = np.subtract(np.float32(255), pixels, out=plane) if steps.invert else pixels

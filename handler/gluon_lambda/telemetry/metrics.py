@@ -6,7 +6,7 @@ Format: AWS, "Specification: Embedded metric format". Names are MMS's where MMS 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
@@ -41,10 +41,13 @@ class Metrics:
         self._namespace = namespace
         self._function_name = function_name
 
-    def request(self, metrics: Sequence[Metric], *, model: str, fields: Record) -> None:
-        """Write the record of one request: its metrics, by function and by model, and ``fields`` beside them."""
-        dimensions = {"FunctionName": self._function_name} | ({"ModelName": model} if model else {})
-        self._write(metrics, dimensions, fields)
+    def request(self, values: Mapping[str, float], *, model: str, fields: Record) -> None:
+        """Write the record of one request: its ``request_values``, by function and by model, and ``fields`` beside them."""
+        dimensions = {"FunctionName": self._function_name}
+        if model:
+            dimensions["ModelName"] = model
+        definition = _request_definition(self._namespace, tuple(dimensions), tuple(values))
+        self._write(definition, {**dimensions, **values, **fields})
 
     def init_phases(self, phases: Mapping[str, float]) -> None:
         """Write ``InitDuration`` in milliseconds, one line a phase."""
@@ -57,7 +60,7 @@ class Metrics:
     def _phases(self, name: str, phases: Mapping[str, float]) -> None:
         for phase, milliseconds in phases.items():
             dimensions = {"FunctionName": self._function_name, "Phase": phase}
-            self._write([Metric(name, round(milliseconds, 3), "Milliseconds")], dimensions, {})
+            self._write_metrics([Metric(name, round(milliseconds, 3), "Milliseconds")], dimensions)
 
     def service(self, prediction: Prediction, *, model: str) -> None:
         """Write what the model's own code counted; one line for each set of dimensions that it gave."""
@@ -69,30 +72,36 @@ class Metrics:
         for own, metrics in grouped.items():
             named = {"FunctionName": self._function_name, "ModelName": model} | dict(own)
             for start in range(0, len(metrics), _MOST_METRICS):
-                self._write(metrics[start : start + _MOST_METRICS], named, {})
+                self._write_metrics(metrics[start : start + _MOST_METRICS], named)
 
-    def _write(self, metrics: Sequence[Metric], dimensions: Mapping[str, str], fields: Record) -> None:
-        definition = _definition(
-            self._namespace, tuple(dimensions), tuple([(each.name, each.unit) for each in metrics])
-        )
+    def _write_metrics(self, metrics: Sequence[Metric], dimensions: Mapping[str, str]) -> None:
+        definition = _definition(self._namespace, dimensions, {each.name: each.unit for each in metrics})
+        self._write(definition, {**dimensions, **{each.name: each.value for each in metrics}})
+
+    def _write(self, definition: str, record: Record) -> None:
         begins = f'"_aws":{{"Timestamp":{int(time.time() * 1000)},"CloudWatchMetrics":[{definition}]}},'
-        self._output.write({**dimensions, **{each.name: each.value for each in metrics}, **fields}, begins=begins)
+        self._output.write(record, begins=begins)
 
 
-# As many as a function with some models and their errors has; what an archive's code makes up beyond that is encoded anew.
-@lru_cache(maxsize=256)
-def _definition(namespace: str, dimensions: tuple[str, ...], metrics: tuple[tuple[str, str], ...]) -> str:
-    """What CloudWatch must know of a line beside its values, as JSON: the same for every request of a kind."""
-    named = [{"Name": name, "Unit": unit} for name, unit in metrics]
-    return to_json({"Namespace": namespace, "Dimensions": [dimensions], "Metrics": named})
-
-
-def request_metrics(status: int, milliseconds: float, prediction: Prediction | None) -> list[Metric]:
-    """The metrics of one request: the count by status class, and where it was a prediction its time and that of its phases."""
-    counted = [Metric(f"Requests{status // 100}XX", 1, "Count")]
+def request_values(status: int, milliseconds: float, prediction: Prediction | None) -> dict[str, float]:
+    """The metrics of one request: the count by status class, and where it was a prediction its time and that of its phases, in ms."""
+    values: dict[str, float] = {f"Requests{status // 100}XX": 1}
     if prediction is None:
-        return counted
-    phases = [(_PHASE_METRICS[name], value) for name, value in prediction.phases if name in _PHASE_METRICS]
-    return counted + [
-        Metric(name, round(value, 3), "Milliseconds") for name, value in (("PredictionTime", milliseconds), *phases)
-    ]
+        return values
+    values["PredictionTime"] = round(milliseconds, 3)
+    for phase, taken in prediction.phases:
+        if phase in _PHASE_METRICS:
+            values[_PHASE_METRICS[phase]] = round(taken, 3)
+    return values
+
+
+@lru_cache(maxsize=64)  # a few kinds of requests, each with the same definition every time
+def _request_definition(namespace: str, dimensions: tuple[str, ...], names: tuple[str, ...]) -> str:
+    units = {name: "Count" if name.startswith("Requests") else "Milliseconds" for name in names}
+    return _definition(namespace, dimensions, units)
+
+
+def _definition(namespace: str, dimensions: Iterable[str], units: Mapping[str, str]) -> str:
+    """What CloudWatch must know of a line beside its values, as JSON."""
+    named = [{"Name": name, "Unit": unit} for name, unit in units.items()]
+    return to_json({"Namespace": namespace, "Dimensions": [list(dimensions)], "Metrics": named})

@@ -50,15 +50,13 @@ class Output:
 
     def lend(self) -> None:
         """Let both descriptors lead to the file in memory."""
-        _flush(sys.stdout)
-        _flush(sys.stderr)
+        _flush(sys.stdout, sys.stderr)
         os.dup2(self._caught, _STDOUT)
         os.dup2(self._caught, _STDERR)
 
     def take_back(self) -> list[str]:
         """Let them lead where they led; returns the lines that were written meanwhile."""
-        _flush(sys.stdout)
-        _flush(sys.stderr)
+        _flush(sys.stdout, sys.stderr)
         os.dup2(self._stdout, _STDOUT)
         os.dup2(self._stderr, _STDERR)
         return self._take_lines()
@@ -87,8 +85,9 @@ class Catching:
 
     def __exit__(self, *_error: object) -> None:
         lines = self._output.take_back()
-        out, err = self._streams
-        sys.stdout, sys.stderr = _usable(out, _STDOUT), _usable(err, _STDERR)
+        sys.stdout, sys.stderr = self._streams
+        if _is_closed(sys.stdout) or _is_closed(sys.stderr):
+            sys.stdout, sys.stderr = _usable(sys.stdout, _STDOUT), _usable(sys.stderr, _STDERR)
         for line in lines:
             self._report(line)
 
@@ -99,14 +98,18 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _usable(stream: TextIO, descriptor: int) -> TextIO:
-    """The stream, or a new one where an archive's code has closed it: awslambdaric writes to it, and would end the process."""
-    closed = stream is not None and stream.closed
-    return open(descriptor, "w", errors="backslashreplace", closefd=False) if closed else stream
+    """A new stream in the place of one that an archive's code has closed: awslambdaric writes to it, and would end the process."""
+    return open(descriptor, "w", errors="backslashreplace", closefd=False) if _is_closed(stream) else stream
 
 
-def _flush(stream: TextIO) -> None:
-    # An archive's code may have closed it, or put something of its own in its place.
-    try:  # noqa: SIM105 (suppress takes four times as long, four times a request)
-        stream.flush()
-    except (ValueError, OSError, AttributeError):
-        pass
+def _is_closed(stream: TextIO | None) -> bool:
+    return stream is not None and stream.closed
+
+
+def _flush(*streams: TextIO) -> None:
+    for stream in streams:
+        # An archive's code may have closed it, or put something of its own in its place. Contextlib's suppress would take four times as long.
+        try:  # noqa: SIM105
+            stream.flush()
+        except (ValueError, OSError, AttributeError):
+            pass
