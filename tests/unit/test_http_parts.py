@@ -20,10 +20,10 @@ from gluon_lambda.errors import (
 )
 from gluon_lambda.http_app.bodies import read_payload
 from gluon_lambda.http_app.error_table import STATUS, error_response, mapped
-from gluon_lambda.http_app.json_text import json_bytes
 from gluon_lambda.http_app.multipart import parse_multipart
 from gluon_lambda.http_app.responses import Cors, finished, options_response, prediction_response
 from gluon_lambda.http_app.routes import DESCRIBE, OPTIONS, PING, PREDICT, Route, find_route
+from gluon_lambda.services.json_text import json_bytes
 from gluon_lambda.types import Pairs, Part, Prediction, Request, Response
 
 

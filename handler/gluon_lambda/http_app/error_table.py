@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gluon_lambda import errors
 from gluon_lambda.errors import InferenceError
-from gluon_lambda.http_app.json_text import json_bytes
+from gluon_lambda.services.json_text import json_bytes
 from gluon_lambda.types import Pairs, Response
 
 _RETRY_AFTER_SECONDS = 30

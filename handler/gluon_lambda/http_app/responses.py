@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from gluon_lambda.errors import InferenceError
-from gluon_lambda.http_app.json_text import json_bytes
+from gluon_lambda.services.json_text import json_bytes
 from gluon_lambda.types import Pairs, Prediction, Response
 
 JSON = "application/json"
