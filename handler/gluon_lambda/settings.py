@@ -27,6 +27,14 @@ class ModelSetting(NamedTuple):
     location: str
 
 
+class Route(NamedTuple):
+    """One pair of ``GLUON_ROUTES``: objects whose key starts with ``prefix`` are the model's; in any bucket where ``bucket`` is empty."""
+
+    bucket: str
+    prefix: str
+    model: str
+
+
 class Setting(NamedTuple):
     """One environment variable.
 
@@ -70,6 +78,30 @@ def check_model_name(name: str) -> str:
     if name in RESERVED_NAMES:
         raise ValueError(f"a name that no route uses; {name!r} is one of {', '.join(sorted(RESERVED_NAMES))}")
     return name
+
+
+def _routes(text: str) -> tuple[Route, ...]:
+    return tuple(_route(word) for word in text.split())
+
+
+def _route(word: str) -> Route:
+    place, equals, model = word.rpartition("=")
+    if not equals:
+        raise ValueError(
+            f"prefix=model or s3://bucket/prefix=model pairs separated by spaces, not {word!r} (a space inside is written %20)"
+        )
+    bucket, _, prefix = place.removeprefix("s3://").partition("/") if place.startswith("s3://") else ("", "", place)
+    return Route(bucket, _unquoted(prefix), check_model_name(model))
+
+
+def _unquoted(text: str) -> str:
+    from urllib.parse import unquote  # lazy: only batches have keys
+
+    return unquote(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 def _text(text: str) -> str:
@@ -232,6 +264,43 @@ SETTINGS: tuple[Setting, ...] = (
         "*",
         "Access-Control-Allow-Headers of answers to OPTIONS.",
     ),
+    Setting(
+        "GLUON_OUTPUT",
+        "output",
+        _text,
+        "",
+        "Where predictions for objects on S3 are written: s3://bucket/prefix/, or a template with {model}, {digest}, {key} and {version}; "
+        "unset: events of S3 and of what carries them are refused.",
+    ),
+    Setting(
+        "GLUON_INPUT",
+        "inputs",
+        _words,
+        "",
+        "What triggers this function, as s3://bucket/prefix separated by spaces: an output that could do so is refused in INIT.",
+    ),
+    Setting(
+        "GLUON_ROUTES",
+        "routes",
+        _routes,
+        "",
+        "Which model answers which objects: prefix=model or s3://bucket/prefix=model pairs separated by spaces, percent-encoded where "
+        "they hold a space; the longest prefix counts.",
+    ),
+    Setting(
+        "GLUON_BATCH_SIZE",
+        "batch_size",
+        _optional_count,
+        "",
+        "How many rows of an object the net is given at a time; unset: measured with each model's first object.",
+    ),
+    Setting(
+        "GLUON_CONTINUE_QUEUE",
+        "continue_queue",
+        _text,
+        "",
+        "URL of the SQS queue by which partly done objects go on; unset: the queue they came from, or an asynchronous invoke of this function.",
+    ),
     Setting("GLUON_LOG_LEVEL", "log_level", _log_level, "INFO", "Lowest level of the log records written."),
     Setting(
         "GLUON_METRICS_NAMESPACE", "metrics_namespace", _text, "gluon-lambda", "CloudWatch namespace of the metrics."
@@ -274,6 +343,11 @@ class Settings(NamedTuple):
     cors_allow_origin: str
     cors_allow_methods: str
     cors_allow_headers: str
+    output: str
+    inputs: tuple[str, ...]
+    routes: tuple[Route, ...]
+    batch_size: int | None
+    continue_queue: str
     log_level: str
     metrics_namespace: str
     function_name: str
