@@ -1,4 +1,4 @@
-"""An S3 that holds one object and misbehaves on request: what moto, which is always well, cannot be made to do."""
+"""An S3 that misbehaves on request: what moto, which is always well, cannot be made to do. It holds one object, or else passes on to moto."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from gluon_lambda.archive_store.s3_settings import S3Settings, read_settings
 
@@ -19,10 +22,12 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "sec
 
 
 class Asked(NamedTuple):
-    """A request: its target, and its headers by lower-case name."""
+    """A request: its target, its headers by lower-case name, its method and its body."""
 
     target: str
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 # What is done with a request instead of answering it well: given the connection, the store and the request.
@@ -95,12 +100,37 @@ class ScriptedS3:
         with suppress(OSError), connection, connection.makefile("rb") as stream:
             while line := stream.readline():
                 pairs = [header.decode().partition(":") for header in iter(stream.readline, b"\r\n")]
-                request = Asked(line.split()[1].decode(), {name.lower(): value.strip() for name, _, value in pairs})
+                headers = {name.lower(): value.strip() for name, _, value in pairs}
+                if headers.get("expect") == "100-continue":
+                    connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                body = stream.read(int(headers.get("content-length", 0)))
+                method, target = line.decode().split()[:2]
+                request = Asked(target, headers, method, body)
                 self.asked.append(request)
                 if self.script:
                     self.script.pop(0)(connection, self, request)
                 else:
                     connection.sendall(self.answer(request))
+
+
+class RelayingS3(ScriptedS3):
+    """Whatever lies on another S3, moto's, which gets the requests that are answered well."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(b"")
+        self._address = urlsplit(endpoint).netloc
+
+    def answer(self, request: Asked) -> bytes:
+        """The other S3's answer."""
+        connection = HTTPConnection(self._address)
+        headers = {name: value for name, value in request.headers.items() if name != "expect"}
+        connection.request(request.method, request.target, request.body, headers)
+        answer = connection.getresponse()
+        named = {"content-length": "0", **{name.lower(): value for name, value in answer.getheaders()}}
+        fields = "".join(f"{name}: {value}\r\n" for name, value in named.items() if name != "connection")
+        raw = f"HTTP/1.1 {answer.status} Whatever\r\n{fields}\r\n".encode() + answer.read()
+        connection.close()
+        return raw
 
 
 def answer_bytes(status: int, body: bytes, **headers: str) -> bytes:
@@ -152,6 +182,21 @@ def resetting(connection: socket.socket, _: ScriptedS3, __: Asked) -> None:
     raise ConnectionResetError
 
 
+def forgetting(connection: socket.socket, s3: ScriptedS3, request: Asked) -> None:
+    """Do what is asked, and reset the connection instead of saying so."""
+    s3.answer(request)
+    resetting(connection, s3, request)
+
+
+def dripping(connection: socket.socket, s3: ScriptedS3, request: Asked) -> None:
+    """Answer well, but a byte at a time, and without an end."""
+    head, separator, body = s3.answer(request).partition(b"\r\n\r\n")
+    connection.sendall(head + separator)
+    for byte in body:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
 def replacing(content: bytes) -> Mishap:
     """Replace the object just before it is asked for."""
 
@@ -171,6 +216,16 @@ def well(connection: socket.socket, s3: ScriptedS3, request: Asked) -> None:
 def scripted(content: bytes) -> Iterator[ScriptedS3]:
     """An S3 with an object, for as long as the context lasts."""
     s3 = ScriptedS3(content)
+    try:
+        yield s3
+    finally:
+        s3.close()
+
+
+@contextmanager
+def relaying(endpoint: str) -> Iterator[RelayingS3]:
+    """The same in front of another S3."""
+    s3 = RelayingS3(endpoint)
     try:
         yield s3
     finally:

@@ -77,8 +77,13 @@ def make_s3_client(environ: Mapping[str, str] = os.environ) -> S3Client:
     return LeanClient(settings, lambda: make_full_client(environ))
 
 
-def make_full_client(environ: Mapping[str, str] = os.environ) -> S3Client:
-    """boto3's client, with credentials, region, proxy and endpoint from wherever AWS defines them."""
+def make_full_client(environ: Mapping[str, str] = os.environ, *, connections: int = 10) -> S3Client:
+    """boto3's client, with credentials, region, proxy and endpoint from wherever AWS defines them.
+
+    Args:
+        environ: AWS's own variables.
+        connections: How many are kept open: one for each thread that uses the client.
+    """
     import boto3  # lazy: 140 to 240 ms that archives on disk do not need
     from botocore.config import Config
 
@@ -86,7 +91,8 @@ def make_full_client(environ: Mapping[str, str] = os.environ) -> S3Client:
 
     said = environ.get("AWS_RETRY_MODE") or environ.get("AWS_MAX_ATTEMPTS")
     retries = {} if said else {"retries": {"mode": "standard", "total_max_attempts": ATTEMPTS}}
-    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, **retries)
+    timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    config = Config(**timeouts, max_pool_connections=connections, **retries)
     # A session of its own: boto3's common one is not made for several threads, and would keep credentials for the whole process.
     client: S3Client = boto3.Session().client("s3", region_name=region_of(environ) or None, config=config)
     return client

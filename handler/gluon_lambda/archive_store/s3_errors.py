@@ -58,7 +58,12 @@ def s3_errors(location: Location, action: str = "s3:GetObject") -> Iterator[None
 
 
 def _endless(location: Location) -> StoreUnavailable:
-    return StoreUnavailable(
+    return StoreUnavailable(redirected(location))
+
+
+def redirected(location: Location) -> str:
+    """What it means that S3 redirects without an end."""
+    return (
         f"{location.text}: S3 redirects and does not say to which region. "
         "Check region and AWS_ENDPOINT_URL_S3 (https where the server wants it)."
     )

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
+from urllib.parse import quote
 
 from gluon_lambda.batch_records import ObjectRef
 
 # S3 keeps metadata names in lower case, and boto3 leaves out the x-amz-meta- before them.
 PRODUCER = "gluon-lambda-producer"
+
+# Objects up to this size are written in one request, longer ones in parts of it. S3 takes 10,000 parts: 84 GB.
+PART_BYTES = 8 << 20
+# How often a body that breaks off is asked for, and a write that collides with another one is tried.
+ATTEMPTS = 4
+
+# All that is printable in ASCII, save the sign that begins an escape.
+_KEPT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
 class Facts(NamedTuple):
@@ -23,7 +32,7 @@ class Facts(NamedTuple):
         version: ``""`` where the bucket keeps no versions.
         content_type: As stored, lower case, without parameters; ``""`` where there is none.
         content_encoding: ``gzip``, … or ``""``.
-        metadata: The user's own, names in lower case.
+        metadata: The user's own, names in lower case, values as they are stored.
     """
 
     size: int
@@ -68,12 +77,20 @@ class ObjectStore(Protocol):
     ) -> bool:
         """Write an object that is not there yet: in one request, or in parts where ``content`` is long. It becomes visible whole or not at all.
 
+        Args:
+            bucket: Its bucket's name.
+            key: Its key.
+            content: In pieces of any size. Where S3 wants a long object sent anew (another write of it was under way), this is gone through
+                again: what can be gone through only once, as a generator, makes that an ObjectUnavailable.
+            content_type: As it is stored.
+            metadata: Up to 2 KB; stored as ``stored_metadata`` says.
+
         Returns:
             False where somebody else has written it already; that one stays as it is.
 
         Raises:
             ObjectMissing: The bucket is not there.
-            ObjectRefused: Access is denied.
+            ObjectRefused: Access is denied, or S3 takes no such object.
             ObjectUnavailable: S3 fails. Parts are given up.
         """
         ...
@@ -85,3 +102,12 @@ class ObjectStore(Protocol):
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error."""
         ...
+
+
+def stored_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The form in which metadata are stored: names in lower case, values percent-encoded, save printable ASCII.
+
+    HTTP's headers carry no more, and S3 answers other values in another form than they came in (Amazon S3 User Guide, "User-defined object
+    metadata").
+    """
+    return {name.lower(): quote(value, safe=_KEPT) for name, value in metadata.items()}
