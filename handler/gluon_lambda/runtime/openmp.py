@@ -12,6 +12,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+# The process's: this module is imported before libmxnet is opened, and so before any thread is bound.
+_CPUS = frozenset(os.sched_getaffinity(0))
+
 
 @contextmanager
 def regions_of_one() -> Iterator[None]:
@@ -54,6 +57,12 @@ def out_of_the_way(environ: Mapping[str, str]) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.sched_setaffinity(0, usual)
+
+
+def leave_binding() -> None:
+    """Let the calling thread run on all CPUs of the process: one that was started by the thread that runs nets is bound to the same CPU."""
+    with suppress(OSError):  # where that is not allowed it is only slower
+        os.sched_setaffinity(0, _CPUS)
 
 
 def _binds(environ: Mapping[str, str]) -> bool:

@@ -31,27 +31,31 @@ if TYPE_CHECKING:
 class BuiltinService:
     """Answers requests with an exported net (``types.Service``)."""
 
-    def __init__(self, net: Predictor, read: Reader, steps: tuple[AnswerSteps, ...], *, form: str) -> None:
+    def __init__(
+        self, net: Predictor, reader: Reader, steps: tuple[AnswerSteps, ...], *, shapes: Shapes, form: str
+    ) -> None:
         """Take the net and what stands before and behind it.
 
         Args:
             net: Arrays in, arrays out.
-            read: Makes the arrays of a request.
+            reader: Makes the arrays of a request.
             steps: What is done to each output.
+            shapes: Of the arrays of the smallest request, by input; 0 where a size stays open.
             form: The archive's form, which the answer's envelope follows.
         """
         self.net = net
-        self._read = read
-        self._steps = steps
-        self._form = form
+        self.reader = reader
+        self.steps = steps
+        self.shapes = shapes
+        self.form = form
 
     def predict(self, payload: Payload) -> Prediction:
         """Answer one request; see ``types.Service``."""
         timings: Timings = []
-        inputs = run_phase("preprocess", timings, self._read, payload)
+        inputs = run_phase("preprocess", timings, self.reader, payload)
         outputs = run_phase("inference", timings, self.net.predict, inputs.arrays)
-        value = run_phase("postprocess", timings, labels.answer, outputs, self._steps, inputs.batch)
-        return Prediction(enveloped(value, form=self._form), phases=tuple(timings))
+        value = run_phase("postprocess", timings, labels.answer, outputs, self.steps, inputs.batch)
+        return Prediction(enveloped(value, form=self.form), phases=tuple(timings))
 
     def close(self) -> None:
         """Release the net."""
@@ -83,7 +87,7 @@ def _service(archive: Archive, net: Predictor) -> BuiltinService:
     read_labels = partial(_labels, archive, where=where)
     steps = tuple(labels.parse_steps(declared, read_labels, where=where) for declared in signature.outputs)
     steps = _fitted(steps, _output_shapes(net, signature, shapes, where=where), where=where)
-    return BuiltinService(net, read, steps, form=archive.manifest.form)
+    return BuiltinService(net, read, steps, shapes=shapes, form=archive.manifest.form)
 
 
 def _reader(signature: Signature, *, first_wins: bool, where: str) -> tuple[Reader, Shapes]:

@@ -83,7 +83,7 @@ class Mms04Service:
         self._code = code
         self._names = tuple(each.name for each in signature.inputs)
         self._input_type = signature.input_type
-        self._form = form
+        self.form = form
         self._recorder = PhaseRecorder()
         self._recorder.attach(service)
 
@@ -96,7 +96,7 @@ class Mms04Service:
         if outcome.error is not None:
             # A service that overrides `inference` may fail outside the three phases: its own fault then.
             raise phase_error(outcome.error, self._recorder.running or "inference") from outcome.error
-        return Prediction(enveloped(outcome.value, form=self._form), phases=tuple(self._recorder.timings))
+        return Prediction(enveloped(outcome.value, form=self.form), phases=tuple(self._recorder.timings))
 
     def close(self) -> None:
         """Forget the service and the archive's modules; MXNet frees what nobody holds any more."""

@@ -38,7 +38,7 @@ class Mms1xService:
     def __init__(self, mms_service: MmsService, code: ArchiveCode, *, form: str) -> None:
         self._mms_service = mms_service
         self._code = code
-        self._form = form
+        self.form = form
 
     def predict(self, payload: Payload) -> Prediction:
         """Answer one request, as a batch of one; see ``types.Service``."""
@@ -53,7 +53,7 @@ class Mms1xService:
             MalformedBody: A JSON part does not parse.
             InferenceError: The handler raised, or did not answer with a list of one item for each request.
         """
-        batch = [_request(payload) for payload in payloads]
+        batch = [read_request(payload) for payload in payloads]
         timings: Timings = []
         with self._code.at_work():
             answers = run_phase("handle", timings, self._answers, batch, translate=handler_error)
@@ -85,8 +85,8 @@ class Mms1xService:
             )
         headers = {str(name).lower(): str(value) for name, value in context.get_response_headers(index).items()}
         content_type = headers.pop("content-type", "")
-        raw = isinstance(answer, (bytes, bytearray)) or (isinstance(answer, str) and self._form != "mms-0.4")
-        value = _unwrapped(answer) if raw else enveloped(answer, form=self._form)
+        raw = isinstance(answer, (bytes, bytearray)) or (isinstance(answer, str) and self.form != "mms-0.4")
+        value = _unwrapped(answer) if raw else enveloped(answer, form=self.form)
         return Prediction(value, raw=raw, content_type=content_type, status=status, headers=tuple(headers.items()))
 
     def _metrics(self) -> tuple[tuple[str, float, str, Pairs], ...]:
@@ -177,8 +177,12 @@ def _starter(handler: Callable[..., Any], mms_service: MmsService) -> tuple[Call
     return lambda: initialize(mms_service.context), f"{type(instance).__name__}.initialize(context)"
 
 
-def _request(payload: Payload) -> dict[str, Any]:
-    """A request as MMS's frontend hands it to a worker."""
+def read_request(payload: Payload) -> dict[str, Any]:
+    """A request as MMS's frontend hands it to a worker.
+
+    Raises:
+        MalformedBody: A JSON part does not parse.
+    """
     return {
         "requestId": payload.request_id.encode(),
         "parameters": [

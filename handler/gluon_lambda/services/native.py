@@ -73,7 +73,7 @@ class NativeServiceRunner:
     def __init__(self, service: NativeService, code: ArchiveCode, *, form: str) -> None:
         self._service = service
         self._code = code
-        self._form = form
+        self.form = form
 
     def predict(self, payload: Payload) -> Prediction:
         """Answer one request; see ``types.Service``."""
@@ -83,7 +83,7 @@ class NativeServiceRunner:
             arrays = run_phase("preprocess", timings, self._service.preprocess, inputs)
             outputs = run_phase("inference", timings, self._service.inference, arrays)
             value = run_phase("postprocess", timings, self._service.postprocess, outputs)
-        return Prediction(enveloped(value, form=self._form), phases=tuple(timings))
+        return Prediction(enveloped(value, form=self.form), phases=tuple(timings))
 
     def close(self) -> None:
         """Release the net and forget the archive's modules."""
