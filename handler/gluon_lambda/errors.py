@@ -28,6 +28,7 @@ GluonLambdaError
 │   ├── ObjectReplaced            it is no longer the one that the event tells of
 │   ├── ObjectRefused             access denied, or it is of no type that is read, or not what its type says
 │   └── ObjectUnavailable         S3 throttles, fails or cannot be reached: to be tried again
+├── BatchIncomplete               objects of a batch are left, and the trigger is told so by an error only
 ├── ResponseTooLarge              over the event source's limit
 ├── DeadlineExceeded              stopped before Lambda would have killed it
 └── UnsupportedEvent              no event source matches
@@ -191,6 +192,10 @@ class ObjectRefused(ObjectError):
 
 class ObjectUnavailable(ObjectError):
     """Raised when S3 throttles, fails or cannot be reached, after retries: to be tried again."""
+
+
+class BatchIncomplete(GluonLambdaError):
+    """Raised when objects of a batch are left, or parts of its event are not understood: to be tried again, or to be looked at."""
 
 
 class ResponseTooLarge(GluonLambdaError):

@@ -40,6 +40,7 @@ STATUS: dict[type[BaseException], Mapped] = {
     errors.ArchiveNotFound: Mapped(404, "ModelNotFoundException", public=False),
     errors.LoadError: Mapped(503, "ServiceUnavailableException", public=False),
     errors.ObjectError: Mapped(500, "InternalServerException", public=True),
+    errors.BatchIncomplete: Mapped(503, "ServiceUnavailableException", public=True),
     errors.ConfigurationError: Mapped(500, "InternalServerException", public=False),
     errors.UnsupportedEvent: Mapped(400, "BadRequestException", public=True),
     errors.GluonLambdaError: Mapped(500, "InternalServerException", public=False),
