@@ -119,6 +119,7 @@ class ObjectReader(io.RawIOBase):
         """Begin to fetch a block, unless it is there, or another one is still on its way: never a fourth one."""
         is_busy = self._ahead is not None and (self._ahead[0] == number or not self._ahead[1].wait(0))
         if not is_busy and number not in self._blocks and number * self._block_bytes < self._size:
+            self._ahead = None  # a block that nobody came for goes before the next one comes
             self._ahead = number, begin("next block", self._fetch, number)
 
     def _fetch(self, number: int) -> bytes:

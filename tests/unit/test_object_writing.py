@@ -1,0 +1,61 @@
+"""How content is cut into parts, and how much of it is held while they are sent."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from gluon_lambda.batch.objects import PART_BYTES, stored_metadata
+from gluon_lambda.batch.s3_objects import Connection, S3Objects, parts_of
+
+CONTENT = random.Random(1).randbytes(2 * PART_BYTES + 7)
+
+
+@pytest.mark.parametrize("piece", [1_000_003, PART_BYTES, len(CONTENT)])
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, len(CONTENT)])
+def test_content_is_cut_into_parts_whatever_its_pieces_are(size: int, piece: int) -> None:
+    pieces = [CONTENT[start : min(size, start + piece)] for start in range(0, size, piece)]
+    parts = [(part.getvalue(), is_last) for part, is_last in parts_of([b"", *pieces, b""])]
+    assert b"".join(part for part, _ in parts) == CONTENT[:size]
+    assert [len(part) for part, _ in parts[:-1]] == [PART_BYTES] * (len(parts) - 1)
+    assert [is_last for _, is_last in parts] == [False] * (len(parts) - 1) + [True]
+    assert len(parts) == max(1, -(-size // PART_BYTES))
+
+
+def test_metadata_are_stored_as_headers_can_carry_them() -> None:
+    said = {"Gluon-Key": "in/zéro 1+1 ~100%\n", "empty": ""}
+    assert stored_metadata(said) == {"gluon-key": "in/z%C3%A9ro 1+1 ~100%25%0A", "empty": ""}
+
+
+class Discarding(Connection):
+    """A connection to an S3 that takes everything and keeps nothing."""
+
+    def client(self) -> Any:
+        return self
+
+    def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
+        return {"UploadId": "1"}
+
+    def upload_part(self, *, Body: io.BytesIO, **_: Any) -> dict[str, Any]:  # noqa: N803  boto3's names
+        while Body.read(64 << 10):
+            time.sleep(0.0001)
+        return {"ETag": '"1"'}
+
+    def complete_multipart_upload(self, **_: Any) -> None:
+        return None
+
+
+def test_two_parts_are_held_at_most_while_a_long_object_is_written() -> None:
+    store = S3Objects(Discarding({}), lambda: 60_000)
+    pieces = (bytes(1 << 20) for _ in range(50))
+    tracemalloc.start()
+    assert store.write_new("b", "out", pieces, content_type="a/b", metadata={})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    piece, slack = 1 << 20, 3 << 20  # BytesIO takes an eighth more than it needs
+    assert PART_BYTES < peak <= 2 * PART_BYTES + piece + slack
