@@ -18,7 +18,7 @@ NASTY = 'a"b\\\n,"error":{\u2028ü😀'
     ("value", "text"),
     [
         ([{"probability": 0.5}], '[{"probability":0.5}]'),
-        (np.float32([[0.5, np.nan]]), "[[0.5,null]]"),
+        (np.array([[0.5, np.nan]], np.float32), "[[0.5,null]]"),
         ("ü\n", '"ü\\n"'),
         (b"text", '"text"'),
         (bytearray(b"\xff\x00"), '{"base64":"/wA="}'),
