@@ -135,7 +135,9 @@ class _Stream:
     def _begin(self, row: Row) -> _Begun:
         if row.payload is None:
             return _Begun(row, None)
-        pending = Pending(self._prepare, row.payload)
+        # MMS 1.x handlers tell the requests of a batch apart by their ids.
+        payload = row.payload if row.payload.request_id else row.payload._replace(request_id=str(row.number))
+        pending = Pending(self._prepare, payload)
         self._calls.put(pending)
         return _Begun(row._replace(payload=None), pending)
 
