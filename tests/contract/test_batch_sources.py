@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -373,6 +374,14 @@ class TestStepFunctions:
         assert [each.key for each in call.objects] == ["a b.png", "c%20d.png"]
         assert {each.attributes for each in call.objects} == {(("model", "digits"),)}
 
+    def test_what_failed_is_counted_up_along_the_way(self) -> None:
+        first = answer(keys("a", "b", "c"), "permanent", "continued", "untouched")
+        second = answer(first["continuation"], "permanent", "continued")
+        last = answer(second["continuation"], "done")
+
+        assert [each["failed"] for each in (first, second, last)] == [1, 2, 2]
+        assert "continuation" not in last
+
     def test_an_item_of_several_objects_is_not_asked_whole(self) -> None:
         event = {"Items": [keys("a", "b", "c"), json.dumps(keys("d"))]}
 
@@ -392,7 +401,7 @@ class TestStepFunctions:
     def test_one_item_by_itself_is_asked_again_by_itself(self) -> None:
         event = {"Bucket": "b", "Key": "k", "Size": 5}
 
-        assert answer(event, "continued")["continuation"] == {"Items": [continuation_of(ask(event).objects[0])]}
+        assert answer(event, "continued")["continuation"]["Items"] == [continuation_of(ask(event).objects[0])]
         assert answer(event, "done")["results"][0]["item"] == 0
 
     @pytest.mark.parametrize("key", ["k" * 1000, "ü" * 500])
@@ -510,6 +519,34 @@ def test_what_moto_s_s3_sns_and_sqs_write_is_read_and_their_test_event_is_droppe
     assert {each.key for each in call.objects} == set(AWKWARD)
     assert {(each.bucket, each.size) for each in call.objects} == {("inputs", 3)}
     assert call.refused == ()
+
+
+def test_the_events_of_the_documentation_are_taken() -> None:
+    page = (ROOT / "docs" / "batch-triggers.md").read_text(encoding="utf-8")
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    events = [each for each in shown if "States" not in each]
+
+    assert len(events) == 4
+    for event in events:
+        assert find_batch_source(event) is (asynchronous if "gluonContinuation" in event else step_functions)
+        assert ask(event).objects
+        assert ask(event).refused == ()
+
+
+def test_the_state_machine_of_the_documentation_asks_until_nothing_is_left() -> None:
+    page = (ROOT / "docs" / "batch-triggers.md").read_text(encoding="utf-8")
+    (states,) = (
+        each["States"]
+        for each in map(json.loads, re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+        if "States" in each
+    )
+    left, failed = states["Left"]["Choices"]
+
+    assert BatchIncomplete.__name__ in states["Predict"]["Retry"][0]["ErrorEquals"]
+    assert left["Variable"] == states["Go on"]["InputPath"] == "$.continuation"
+    assert (states["Go on"]["Next"], states["Predict"]["Next"]) == ("Predict", "Left")
+    given = answer(keys("a", "b"), "permanent", "continued")
+    assert {left["Variable"], failed["Variable"]} <= {f"$.{name}" for name in given}
 
 
 def test_every_golden_event_stands_in_the_index() -> None:

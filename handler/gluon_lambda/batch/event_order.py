@@ -30,7 +30,7 @@ def latest(references: Sequence[ObjectRef]) -> Latest:
     Versions are objects of their own, and so are eTags without a sequencer: nothing says which is the newer one, and the read finds out.
     Of duplicates the one that has been handed on more often counts, or else the first.
     """
-    newest: dict[tuple[str, ...], int] = {}
+    newest: dict[tuple[str, str, str, str], int] = {}
     for position, reference in enumerate(references):
         known = newest.setdefault(_identity(reference), position)
         if _is_newer(reference, references[known]):
@@ -40,18 +40,19 @@ def latest(references: Sequence[ObjectRef]) -> Latest:
 
 
 def is_older(sequencer: str, than: str) -> bool:
-    """Whether the event with ``sequencer`` happened before the one with ``than``; both of one key, and neither empty."""
+    """Whether the event with ``sequencer`` happened before the one with ``than``; both of one key."""
     length = max(len(sequencer), len(than))
     return sequencer.upper().ljust(length, "0") < than.upper().ljust(length, "0")
 
 
-def _identity(reference: ObjectRef) -> tuple[str, ...]:
-    by_sequence = reference.sequencer and not reference.version
-    return (reference.bucket, reference.key, reference.version, *(("in order",) if by_sequence else (reference.etag,)))
+def _identity(reference: ObjectRef) -> tuple[str, str, str, str]:
+    # Told apart from eTags: an event that has a sequencer compares with nothing that has none.
+    generation = "in order" if reference.sequencer else f"eTag {reference.etag}"
+    return (reference.bucket, reference.key, reference.version, generation)
 
 
 def _is_newer(reference: ObjectRef, known: ObjectRef) -> bool:
-    if known.sequencer and reference.sequencer and is_older(known.sequencer, reference.sequencer):
+    if is_older(known.sequencer, than=reference.sequencer):
         return True
-    same = not is_older(reference.sequencer or "0", known.sequencer or "0")
-    return same and reference.hand_overs > known.hand_overs
+    is_same = not is_older(reference.sequencer, than=known.sequencer)
+    return is_same and reference.hand_overs > known.hand_overs

@@ -5,7 +5,7 @@ continuations), one such item that names its bucket, and the plain ``{"bucket", 
 
 Contract: AWS Step Functions Developer Guide, "ItemReader (Map)" and "ItemBatcher (Map)"; the plain form and the answer are this project's own:
 ``results`` has an entry for each object, ``failed`` is how many of them never will be done, and ``continuation``, where there is one, is the event
-to ask next. A state machine asks until there is none; where nothing has got on, the error is its Retry's to wait for.
+to ask next, which counts them up. A state machine asks until there is none; where nothing has got on, the error is its Retry's to wait for.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def to_answer(answer: BatchAnswer, event: Event) -> dict[str, Any]:
     if going_on and not any(map(_got_on, answer.results)):
         raise incomplete(answer)
     entries = _entries(answer, len(batch.items))
-    failed = sum(entry["state"] == "permanent" for entry in entries)
-    beside = {"failed": failed, **({"continuation": _continuation(going_on, answer, batch)} if going_on else {})}
-    return _within_limit(fitted(entries, beside))
+    failed = sum(entry["state"] == "permanent" for entry in entries) + _failed_before(event)
+    next_ = {"continuation": {**_continuation(going_on, answer, batch), "failed": failed}} if going_on else {}
+    return _within_limit(fitted(entries, {"failed": failed, **next_}))
 
 
 def _batch(event: Event) -> _Batch:
@@ -92,6 +92,11 @@ def _batch(event: Event) -> _Batch:
     if _is_plain(event):
         return _Batch([{"key": key} for key in event["keys"]], {name: event[name] for name in event.keys() - {"keys"}})
     return _Batch([event], {})
+
+
+def _failed_before(event: Event) -> int:
+    failed = event.get("failed")
+    return failed if type(failed) is int else 0
 
 
 def _got_on(result: ObjectResult) -> bool:
