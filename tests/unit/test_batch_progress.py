@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import threading
 import tracemalloc
@@ -11,21 +12,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from gluon_lambda.batch.lines import Line, error_line, prediction_line
-from gluon_lambda.batch.objects import PRODUCER, Facts, Listed
+from gluon_lambda.batch.objects import PART_BYTES, PRODUCER, Facts, Listed, ObjectStore
 from gluon_lambda.batch.outputs import OF_THE_RUNS, Done, Work
 from gluon_lambda.batch.parts import Part, farthest_chain, stored_parts
 from gluon_lambda.batch.places import parse_output, place
 from gluon_lambda.batch.progress import PLAN, Progress, open_progress
+from gluon_lambda.batch.s3_objects import Connection, S3Objects
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import InputMismatch, ObjectRefused, ObjectUnavailable
 from tests.memory_objects import Call, Hook, Killed, MemoryObjects, always, at_call
+from tests.scripted_s3 import CREDENTIALS
 
 DIGEST = "0123456789abcdef" * 4
 REFERENCE = ObjectRef("in", "reviews ü.jsonl")
 FACTS = Facts(190, "d41d8cd98f00b204e9800998ecf8427e", version="v1")
 PLACE = place(parse_output("s3://out/p/"), REFERENCE, FACTS, model="m", digest=DIGEST)
+# All tests of a process share moto's buckets.
+ON_S3 = PLACE._replace(bucket="out-of-batch-progress")
 WORK = Work(REFERENCE, FACTS, "m", DIGEST, batch_size=2, producer="function")
 
 
@@ -73,7 +79,7 @@ def times(count: int) -> Callable[[], bool]:
 
 
 def run(
-    store: MemoryObjects, rows: Rows, *, has_time: Callable[[], bool] = always_time, clock: float = 1_795_000_000.25
+    store: ObjectStore, rows: Rows, *, has_time: Callable[[], bool] = always_time, clock: float = 1_795_000_000.25
 ) -> Done | None:
     """One invocation, as a job goes about it."""
     ticks = itertools.count()
@@ -96,10 +102,10 @@ def compute(progress: Progress, rows: Rows) -> None:
             progress.store_part()
 
 
-def run_until_done(store: MemoryObjects, rows: Rows) -> Done:
+def run_until_done(store: MemoryObjects, rows: Rows, *, clock: float = 0) -> Done:
     """Invocations until there is nothing more to do."""
     for _ in range(4):
-        done = run(store, rows)
+        done = run(store, rows, clock=clock)
         if done is not None:
             return done
     raise AssertionError("four invocations were not enough")
@@ -260,11 +266,36 @@ class TestParts:
         assert late.finish(has_time=always_time, invocations=1)
         check(store, LARGE)
 
-    def test_parts_of_another_batch_size_are_nobody_s(self, store: MemoryObjects) -> None:
-        store.put("out", f"{PLACE.parts}3/000000000000-000000000019-be-0.results", b"stale")
-        run(store, LARGE, has_time=no_time)
-        assert run(store, LARGE) is not None
+    @pytest.mark.parametrize("batch_size", [2, 3])
+    def test_parts_of_another_batch_size_are_nobody_s(self, store: MemoryObjects, batch_size: int) -> None:
+        store.put("out", f"{PLACE.parts}{5 - batch_size}/000000000000-000000000019-be-0.results", b"stale")
+        rows = LARGE._replace(batch_size=batch_size)
+        run(store, rows, has_time=no_time)
+        assert run(store, rows) is not None
         check(store, LARGE)
+
+    def test_a_run_that_comes_second_began_when_the_first_did(self, store: MemoryObjects) -> None:
+        late = open_progress(store, PLACE, WORK, clock=lambda: 5000.0)
+        assert isinstance(late, Progress)
+        run(store, LARGE, has_time=no_time, clock=1000.0)
+        compute(late, LARGE)
+        done = late.finish(has_time=always_time, invocations=1)
+        assert done is not None
+        assert done.summary["milliseconds"] == 4_000_000
+
+    def test_of_the_same_part_by_two_runs_the_first_one_s_lines_count(self, store: MemoryObjects) -> None:
+        progress = [open_progress(store, PLACE, WORK) for _ in range(2)]
+        for message, each in zip(("short", "much longer"), progress, strict=True):
+            assert isinstance(each, Progress)
+            each.add(error_line(0, InputMismatch(message), transient=False), offset=10)
+            assert each.store_part()
+            each.add(LARGE.line(1), offset=20)
+        assert isinstance(progress[1], Progress)
+        assert progress[1].finish(has_time=always_time, invocations=1)
+        lines = store.content("out", PLACE.results).splitlines()
+        assert [json.loads(line)["index"] for line in lines] == [0, 1]
+        assert json.loads(lines[0])["error"]["message"] == "short"
+        assert_outputs_agree(store)
 
     @pytest.mark.parametrize("plan", [b"", b"[]", b'{"schema": 2, "batch_size": 2, "started": 1.0}', b'{"schema": 1}'])
     def test_a_plan_or_a_summary_of_another_kind_is_refused_by_name(self, store: MemoryObjects, plan: bytes) -> None:
@@ -369,6 +400,9 @@ class TestTime:
         with pytest.raises(Killed):
             run(store, SMALL)
         assert run(store, SMALL, has_time=times(1)) is None
+        progress = open_progress(store, PLACE, WORK)
+        assert isinstance(progress, Progress)
+        assert (progress.complete, progress.stored_rows) == (True, SMALL.total)
         assert run(store, SMALL) is not None
         check(store, SMALL)
 
@@ -490,6 +524,28 @@ class TestKilled:
         assert run(store, LARGE)
         check(store, LARGE)
 
+    def test_results_that_are_there_are_not_sent_again(self, store: MemoryObjects) -> None:
+        store.before.append(at_call(1, Killed(), method="write_new", key="_errors"))
+        with pytest.raises(Killed):
+            run(store, LARGE)
+        store.calls.clear()
+        run(store, LARGE)
+        check(store, LARGE)
+        written = [call.key for call in store.calls if call.method == "write_new"]
+        assert written == [PLACE.errors, PLACE.summary]
+
+    def test_a_run_that_has_been_overtaken_sends_no_results(self, store: MemoryObjects) -> None:
+        late = open_progress(store, PLACE, WORK)
+        assert isinstance(late, Progress)
+        compute(late, LARGE)
+        first = run(store, LARGE)
+        store.calls.clear()
+        assert late.finish(has_time=always_time, invocations=1) == first
+        check(store, LARGE)
+        written = [call.key for call in store.calls if call.method == "write_new"]
+        assert all(key.startswith(PLACE.parts) for key in written)
+        assert not any(call.method == "read" for call in store.calls)
+
     @pytest.mark.parametrize("rows", [LARGE, SMALL])
     def test_errors_and_counts_are_those_of_the_results_that_are_stored(self, rows: Rows) -> None:
         """A row that fails in one run only, as where memory runs short, must not be an error in one output and an answer in the other."""
@@ -547,7 +603,7 @@ def run_both(order: Iterable[int], first: Rows, second: Rows) -> tuple[MemoryObj
 
     def one(me: int, rows: Rows) -> None:
         try:
-            ended[me] = run_until_done(store, rows)
+            ended[me] = run_until_done(store, rows, clock=1000.0 * me)
         finally:
             turns.end()
 
@@ -567,7 +623,7 @@ class TestTogether:
         ids=["alike", "in other parts", "at once", "in other batches"],
     )
     def test_two_runs_at_once_come_to_the_same_end_whoever_is_faster(self, second: Rows) -> None:
-        for ahead, between in itertools.product(range(30), range(1, 30)):
+        for ahead, between in itertools.product(range(30), range(1, 30, 3)):
             store, ended = run_both([0] * ahead + [1] * between, LARGE, second)
             assert all(isinstance(done, Done) for done in ended), (ahead, between, ended)
             check(store, LARGE)
@@ -581,7 +637,46 @@ class TestTogether:
 
     def test_two_runs_that_fail_in_other_rows_leave_outputs_that_agree(self) -> None:
         unlucky = LARGE._replace(failing=lambda row: row % 3 == 0)
-        for ahead, between in itertools.product(range(30), range(1, 30)):
+        for ahead, between in itertools.product(range(30), range(1, 30, 3)):
             store, ended = run_both([0] * ahead + [1] * between, LARGE, unlucky)
             assert all(isinstance(done, Done) for done in ended)
             assert_outputs_agree(store)
+
+
+class TestOnS3:
+    """What the store in memory cannot show: joining parts within a multipart upload that reads from the same S3."""
+
+    @pytest.fixture
+    def s3(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Objects]:
+        """An empty bucket on moto's S3."""
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+            monkeypatch.setenv(name, value)
+        connection = Connection(os.environ)
+        location = {"LocationConstraint": "eu-west-1"}
+        connection.client().create_bucket(Bucket=ON_S3.bucket, CreateBucketConfiguration=location)
+        yield S3Objects(connection, lambda: 60_000)
+        server.stop()
+
+    def test_long_results_are_joined_and_a_second_run_finds_them(self, s3: S3Objects) -> None:
+        wide = "x" * (PART_BYTES // 6)
+        progress = open_progress(s3, ON_S3, WORK)
+        assert isinstance(progress, Progress)
+        lines = [prediction_line(row, wide) if row % 4 else LARGE.line(3) for row in range(19)]
+        for row, line in enumerate(lines):
+            progress.add(line, offset=row * 10)
+            if row % 4 == 3:
+                assert progress.store_part()
+        assert progress.finish(has_time=times(3), invocations=1) is None
+        assert [listed.key for listed in s3.list(ON_S3.bucket, "p/m@")] == []
+
+        second = open_progress(s3, ON_S3, WORK)
+        assert isinstance(second, Progress)
+        done = second.finish(has_time=always_time, invocations=2)
+        assert isinstance(done, Done)
+        assert s3.read_small(ON_S3.bucket, ON_S3.results) == b"".join(line.text for line in lines)
+        assert s3.read_small(ON_S3.bucket, ON_S3.errors) == LARGE.line(3).text * 5
+        assert [listed.key for listed in s3.list(ON_S3.bucket, "")] == [ON_S3.results, ON_S3.errors, ON_S3.summary]
+        assert open_progress(s3, ON_S3, WORK) == done

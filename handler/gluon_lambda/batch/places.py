@@ -6,11 +6,11 @@ under one model archive have keys of their own, so that a key that is there says
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from gluon_lambda.archive_store.digests import bytes_digest
 from gluon_lambda.batch.objects import Facts
 from gluon_lambda.batch_records import ObjectRef
 
@@ -180,7 +180,7 @@ def _filled(stem: str, values: Mapping[str, str]) -> str:
 
 
 def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+    return bytes_digest(memoryview(text.encode()))[:32]
 
 
 def refuse_loops(template: OutputTemplate, inputs: Sequence[str]) -> None:
