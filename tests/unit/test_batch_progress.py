@@ -9,6 +9,7 @@ import re
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -680,3 +681,13 @@ class TestOnS3:
         assert s3.read_small(ON_S3.bucket, ON_S3.errors) == LARGE.line(3).text * 5
         assert [listed.key for listed in s3.list(ON_S3.bucket, "")] == [ON_S3.results, ON_S3.errors, ON_S3.summary]
         assert open_progress(s3, ON_S3, WORK) == done
+
+
+def test_the_documentation_names_every_field_of_a_summary(store: MemoryObjects) -> None:
+    run(store, SMALL)
+    page = (Path(__file__).parents[2] / "docs" / "batch-outputs.md").read_text()
+    rows = page.partition("## The summary")[2].partition("\n\nOnly")[0].splitlines()
+    named = [field for row in rows if row.startswith("| `") for field in re.findall("`(.*?)`", row.split("|")[1])]
+    assert sorted(named) == sorted(json.loads(store.content("out", PLACE.summary)))
+    of_the_runs = [field for row in rows[-2:] for field in re.findall("`(.*?)`", row.split("|")[1])]
+    assert set(of_the_runs) == OF_THE_RUNS
