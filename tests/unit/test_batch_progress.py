@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from gluon_lambda.batch.lines import Line, error_line, prediction_line
 from gluon_lambda.batch.objects import PART_BYTES, PRODUCER, Facts, Listed, ObjectStore
 from gluon_lambda.batch.outputs import OF_THE_RUNS, Done, Work
-from gluon_lambda.batch.parts import Part, farthest_chain, stored_parts
+from gluon_lambda.batch.parts import Part, Stored, farthest_chain, stored_parts
 from gluon_lambda.batch.places import parse_output, place
 from gluon_lambda.batch.progress import PLAN, Progress, open_progress
 from gluon_lambda.batch.s3_objects import Connection, S3Objects
@@ -321,7 +321,7 @@ class TestParts:
         progress = open_progress(store, PLACE, WORK)
         assert isinstance(progress, Progress)
         store.remove("out", next(key for key in store.keys("out") if key.endswith(".results")))
-        with pytest.raises(ObjectUnavailable, match="missing"):
+        with pytest.raises(ObjectUnavailable, match="no such object"):
             progress.finish(has_time=always_time, invocations=1)
         assert run(store, LARGE)
         check(store, LARGE)
@@ -362,7 +362,7 @@ class TestChains:
             "000000000000-000000000004-0-0.results.tmp",
             "000000000000-000000000000-0-0.results",
         ]
-        assert stored_parts(Listed(f"p/{name}", 1) for name in names) == ((), False)
+        assert stored_parts(Listed(f"p/{name}", 1) for name in names) == Stored()
 
     def test_work_is_complete_where_the_parts_reach_the_end_mark(self) -> None:
         part, end = Listed("p/000000000000-000000000004-0-0.results", 1), Listed("p/000000000004.end", 0)
@@ -686,7 +686,7 @@ class TestOnS3:
 def test_the_documentation_names_every_field_of_a_summary(store: MemoryObjects) -> None:
     run(store, SMALL)
     page = (Path(__file__).parents[2] / "docs" / "batch-outputs.md").read_text()
-    rows = page.partition("## The summary")[2].partition("\n\nOnly")[0].splitlines()
+    rows = page.partition("## The summary")[2].partition("\n\n`")[0].splitlines()
     named = [field for row in rows if row.startswith("| `") for field in re.findall("`(.*?)`", row.split("|")[1])]
     assert sorted(named) == sorted(json.loads(store.content("out", PLACE.summary)))
     of_the_runs = [field for row in rows[-2:] for field in re.findall("`(.*?)`", row.split("|")[1])]
