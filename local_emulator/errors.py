@@ -3,7 +3,10 @@
 EmulatorError                 printed as one line; the command ends with ``exit_code``
 ├── UsageError                an argument or a file it names
 │   ├── TemplateError         template.yaml: names the logical id or key, and what is supported
-│   └── PortTaken             another program listens where the emulator should
+│   ├── PortTaken             another program listens where the emulator should
+│   ├── QueueRefused          the queue is not there, or not for us
+│   └── QueueUnavailable      nobody answers for the queue, or SQS fails; may pass by itself
+├── InitFailed                the function does not start
 └── SandboxClosed             an invocation came while the emulator was ending
 """
 
@@ -27,6 +30,18 @@ class TemplateError(UsageError):
 
 class PortTaken(UsageError):
     """Raised when the address to listen on is not free."""
+
+
+class QueueRefused(UsageError):
+    """Raised when SQS says that there is no such queue, or that it is not for us."""
+
+
+class QueueUnavailable(UsageError):
+    """Raised when SQS does not answer, or fails; it may pass."""
+
+
+class InitFailed(EmulatorError):
+    """Raised when the function does not start, where nothing can be done without it."""
 
 
 class SandboxClosed(EmulatorError):

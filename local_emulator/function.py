@@ -1,4 +1,4 @@
-"""A function with its sandboxes: whoever invokes it waits until one is free. One sandbox, for now: never two events in one process."""
+"""A function with its sandboxes: whoever invokes it waits until one is free; never two events in one process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from local_emulator.sandbox.sandbox import InitFailure, Sandbox
 class Function:
     """One function of the template, ready to be invoked from any thread."""
 
-    def __init__(self, configuration: FunctionConfiguration, sandbox: Sandbox) -> None:
+    def __init__(self, configuration: FunctionConfiguration, *sandboxes: Sandbox) -> None:
         self.configuration = configuration
-        self._sandbox = sandbox
-        self._free: queue.Queue[Sandbox] = queue.Queue()
-        self._free.put(sandbox)
+        self._sandboxes = sandboxes
+        # The one that was used last comes first: it is warm, and a cold one is only started where it is busy.
+        self._free: queue.LifoQueue[Sandbox] = queue.LifoQueue()
+        for sandbox in reversed(sandboxes):
+            self._free.put(sandbox)
 
     def initialise(self) -> InitFailure | None:
-        """Run the INIT phase before anybody asks. Returns why it failed, or None."""
+        """Run one sandbox's INIT phase before anybody asks. Returns why it failed, or None."""
         sandbox = self._free.get()
         try:
             return sandbox.initialise()
@@ -26,7 +28,7 @@ class Function:
             self._free.put(sandbox)
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        """Answer one invocation, after those that came before it.
+        """Answer one invocation, as soon as a sandbox is free.
 
         Raises:
             SandboxClosed: The emulator is ending.
@@ -38,5 +40,6 @@ class Function:
             self._free.put(sandbox)
 
     def close(self) -> None:
-        """Kill the sandbox. Invocations under way end as crashes; later ones are refused."""
-        self._sandbox.close()
+        """Kill the sandboxes. Invocations under way end as crashes; later ones are refused."""
+        for sandbox in self._sandboxes:
+            sandbox.close()

@@ -9,6 +9,8 @@ from typing import NamedTuple
 #: Lambda's limits for synchronous invocations, in bytes (AWS: "Lambda quotas"; the response's is what the Runtime API names).
 MAX_REQUEST_BYTES = 6_291_456
 MAX_RESPONSE_BYTES = 6_291_556
+#: Of an asynchronous invocation's event, in bytes.
+MAX_EVENT_BYTES = 1_048_576
 
 
 class FunctionConfiguration(NamedTuple):

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from typing import BinaryIO
 
 from local_emulator.errors import UsageError
 from local_emulator.function import Function
@@ -35,10 +36,17 @@ def configure(options: argparse.Namespace, shell: Mapping[str, str]) -> Function
     return function._replace(environment=environment)
 
 
-def prepare(configuration: FunctionConfiguration, *, template: str, shell: Mapping[str, str]) -> Function:
-    """The function with its sandbox, not started yet; its log goes to stderr."""
-    sandbox = Sandbox(configuration, Console(sys.stderr.buffer), Machine(library_folders(template), shell))
-    return Function(configuration, sandbox)
+def prepare(
+    configuration: FunctionConfiguration,
+    *,
+    template: str,
+    shell: Mapping[str, str],
+    sandboxes: int = 1,
+    log: BinaryIO | None = None,
+) -> Function:
+    """The function with its sandboxes, not started yet; its log goes to ``log``, or to stderr."""
+    stream, machine = log or sys.stderr.buffer, Machine(library_folders(template), shell)
+    return Function(configuration, *(Sandbox(configuration, Console(stream), machine) for _ in range(sandboxes)))
 
 
 def own_cache_folder() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import threading
@@ -11,10 +10,12 @@ import threading
 from local_emulator.commands.example import Example, curl_line, file_example, send, text_example
 from local_emulator.commands.interrupts import in_thread, raise_on_signals, undisturbed
 from local_emulator.commands.options import configure, prepare
+from local_emulator.error_payload import in_words
 from local_emulator.front_ends import http_api, invoke_api
 from local_emulator.function import Function
 from local_emulator.http_server import HttpRequest, HttpResponse, HttpServer, Service
-from local_emulator.sandbox.sandbox import InitFailure
+from local_emulator.triggers.asynchronous import AsynchronousInvokes
+from local_emulator.triggers.reports import line
 
 # API Gateway closes a connection on which nothing comes for so long.
 _IDLE_SECONDS = 60.0
@@ -45,9 +46,11 @@ def start_api(options: argparse.Namespace) -> int:
 
 
 def _service(function: Function) -> Service:
+    asynchronous = AsynchronousInvokes(function.invoke, lambda report: _log(line(report)))
+
     def answer(request: HttpRequest) -> HttpResponse:
         if invoke_api.matches(request):
-            return invoke_api.answer(request, function)
+            return invoke_api.answer(request, function, asynchronous.accept)
         return http_api.answer(request, function.invoke, log=_log)
 
     return Service(answer, http_api.refuse, _MAX_BODY_BYTES, _IDLE_SECONDS)
@@ -62,21 +65,12 @@ def _serve(server: HttpServer, function: Function, examples: list[Example], host
     server.start()
     failure = function.initialise()
     if failure is not None:
-        _log(_in_clear_words(failure))
+        _log(f"INIT failed, so every request will fail until the cause is gone. {in_words(failure.payload)}")
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
     print(_announcement(url, function.configuration.name), flush=True)
     for example in examples:
         _show(example, url, server)
     threading.Event().wait()
-
-
-def _in_clear_words(failure: InitFailure) -> str:
-    try:
-        error = json.loads(failure.payload)
-        cause = f"{error['errorType']}: {error['errorMessage']}"
-    except (ValueError, KeyError, TypeError):
-        cause = failure.payload.decode(errors="replace")
-    return f"INIT failed, so every request will fail until the cause is gone. {cause}"
 
 
 def _announcement(url: str, name: str) -> str:

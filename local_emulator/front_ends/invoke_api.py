@@ -10,6 +10,7 @@ import binascii
 import json
 import re
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -18,11 +19,15 @@ from local_emulator.errors import SandboxClosed
 from local_emulator.front_ends.tracing import trace_id
 from local_emulator.function import Function
 from local_emulator.http_server import HttpRequest, HttpResponse
-from local_emulator.records import MAX_REQUEST_BYTES, Ending, Invocation, Outcome
+from local_emulator.records import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, Ending, Invocation, Outcome
 from local_emulator.sandbox.environment import function_arn
 
 _PATH = re.compile(r"/2015-03-31/functions/(?P<name>[^/]+)/invocations")
 _QUALIFIERS = ("", "$LATEST")
+_LIMITS = {"RequestResponse": MAX_REQUEST_BYTES, "Event": MAX_EVENT_BYTES}
+
+#: Takes an asynchronous invoke, to be run after.
+Accept = Callable[[Invocation], None]
 
 
 class _Refused(Exception):
@@ -46,11 +51,11 @@ def matches(request: HttpRequest) -> bool:
     return _PATH.fullmatch(request.target.partition("?")[0]) is not None
 
 
-def answer(request: HttpRequest, function: Function) -> HttpResponse:
-    """Answer one Invoke request."""
+def answer(request: HttpRequest, function: Function, accept: Accept) -> HttpResponse:
+    """Answer one Invoke request; ``accept`` takes the asynchronous ones."""
     request_id = str(uuid.uuid4())
     try:
-        response = _answer(request, function, request_id)
+        response = _answer(request, function, accept, request_id)
     except _Refused as refused:
         response = _refusal(refused)
     except SandboxClosed:
@@ -58,16 +63,20 @@ def answer(request: HttpRequest, function: Function) -> HttpResponse:
     return response._replace(headers=(*response.headers, ("x-amzn-RequestId", request_id)))
 
 
-def _answer(request: HttpRequest, function: Function, request_id: str) -> HttpResponse:
+def _answer(request: HttpRequest, function: Function, accept: Accept, request_id: str) -> HttpResponse:
     if request.method != "POST":
         raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowedException", "Invoke takes POST")
     _check_function(request, function)
     kind = request.header("X-Amz-Invocation-Type", "RequestResponse")
     if kind == "DryRun":
         return HttpResponse(HTTPStatus.NO_CONTENT)
-    if kind != "RequestResponse":
-        raise _invalid(f"X-Amz-Invocation-Type {kind!r} is not emulated; RequestResponse and DryRun are")
-    outcome = function.invoke(_invocation(request, request_id))
+    if kind not in _LIMITS:
+        raise _invalid(f"X-Amz-Invocation-Type {kind!r} is none of RequestResponse, Event and DryRun")
+    invocation = _invocation(request, request_id, kind)
+    if kind == "Event":
+        accept(invocation)
+        return HttpResponse(HTTPStatus.ACCEPTED)
+    outcome = function.invoke(invocation)
     return HttpResponse(HTTPStatus.OK, tuple(_headers(request, outcome).items()), outcome.payload)
 
 
@@ -90,10 +99,10 @@ def _parse_name(text: str) -> _Name:
     return _Name(parts[0], parts[1] if len(parts) > 1 else "")
 
 
-def _invocation(request: HttpRequest, request_id: str) -> Invocation:
-    event = request.body or b"{}"
-    if len(event) > MAX_REQUEST_BYTES:
-        text = f"Request must be smaller than {MAX_REQUEST_BYTES} bytes for the InvokeFunction operation"
+def _invocation(request: HttpRequest, request_id: str, kind: str) -> Invocation:
+    event, limit = request.body or b"{}", _LIMITS[kind]
+    if len(event) > limit:
+        text = f"Request must be smaller than {limit} bytes for the InvokeFunction operation"
         raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestTooLargeException", text)
     _check_json(event)
     context = _client_context(request.header("X-Amz-Client-Context"))

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.docs.pages import ROOT, Command, all_commands, blocks
 from tests.end_to_end.endpoint import Endpoint, next_line, served_by, shell_variables
@@ -29,6 +31,7 @@ ON_MAKE_RUN = [each for each in COMMANDS if "127.0.0.1:3000/" in each.text and n
 START = [each for each in COMMANDS if " start-api " in each.text]
 ON_START = [each for each in COMMANDS if "127.0.0.1:8080/" in each.text]
 INVOKE = [each for each in COMMANDS if " local_emulator invoke " in each.text]
+POLL = [each for each in COMMANDS if " local_emulator poll " in each.text]
 TOOL = [each for each in COMMANDS if each.text.startswith("python -m archives ")]
 HELP = [each for each in COMMANDS if OPTIONS_ONLY.match(each.text)]
 
@@ -51,11 +54,11 @@ def run(command: Command, folder: Path, port: int = 0) -> subprocess.CompletedPr
 
 
 def test_every_command_is_run_or_it_is_said_why_not() -> None:
-    run_here = [*ON_MAKE_RUN, *START, *ON_START, *INVOKE, *TOOL, *HELP]
+    run_here = [*ON_MAKE_RUN, *START, *ON_START, *INVOKE, *POLL, *TOOL, *HELP]
     left = [each for each in COMMANDS if each not in run_here and not LARGE.match(each.text)]
     assert {each.text for each in left} == {"make run", *NOT_RUN}
     assert len(COMMANDS) > 20
-    assert all([ON_MAKE_RUN, START, ON_START, INVOKE, TOOL, HELP])
+    assert all([ON_MAKE_RUN, START, ON_START, INVOKE, POLL, TOOL, HELP])
 
 
 def test_make_run_sends_a_request_and_prints_the_line_that_the_readme_has(make_run: Endpoint) -> None:
@@ -100,6 +103,19 @@ def test_an_archive_of_ones_own_is_served_and_asked_as_the_page_says(
 def test_single_invokes_print_the_answer(numbers_folder: Path, command: Command) -> None:
     expected = 7 if "event.json" in command.text else 3
     assert json.loads(run(command, numbers_folder).stdout) == {"prediction": expected}
+
+
+@pytest.mark.parametrize("command", POLL, ids=names(POLL))
+def test_a_queue_on_this_machine_is_polled_until_it_is_empty(numbers_folder: Path, command: Command) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+        boto3.client("sqs", endpoint_url=f"http://{host}:{port}", **keys).create_queue(QueueName="jobs")
+        assert "0 left to come again" in run(command, numbers_folder, port).stdout
+    finally:
+        server.stop()
 
 
 def test_the_boto3_snippet_invokes_the_function(numbers_folder: Path) -> None:

@@ -16,13 +16,20 @@ from botocore.config import Config
 from local_emulator.front_ends import invoke_api
 from local_emulator.front_ends.http_api import refuse
 from local_emulator.http_server import HttpRequest, HttpServer, Service
+from local_emulator.records import Invocation
 from tests.emulator.sample_function import MakeFunction
 
 
 @pytest.fixture
-def server(make_function: MakeFunction) -> Iterator[HttpServer]:
+def accepted() -> list[Invocation]:
+    """The asynchronous invokes that were taken."""
+    return []
+
+
+@pytest.fixture
+def server(make_function: MakeFunction, accepted: list[Invocation]) -> Iterator[HttpServer]:
     function, _ = make_function(timeout_seconds=1)
-    service = Service(lambda request: invoke_api.answer(request, function), refuse, 32 << 20, 5.0)
+    service = Service(lambda request: invoke_api.answer(request, function, accepted.append), refuse, 32 << 20, 5.0)
     server = HttpServer("127.0.0.1", 0, service)
     server.start()
     yield server
@@ -77,6 +84,19 @@ def test_a_dry_run_does_not_reach_the_function(client: Any) -> None:
     assert json.loads(described["Payload"].read())["calls"] == 1
 
 
+def test_an_asynchronous_invoke_is_taken_and_answered_before_it_is_run(client: Any, accepted: list[Invocation]) -> None:
+    answer = client.invoke(FunctionName="Echo", InvocationType="Event", Payload=b'{"how": "sleep"}')
+    assert (answer["StatusCode"], answer["Payload"].read()) == (202, b"")
+    ((request_id, event, *_),) = accepted
+    assert (request_id, event) == (answer["ResponseMetadata"]["RequestId"], b'{"how": "sleep"}')
+
+
+def test_an_asynchronous_payload_over_one_megabyte_is_too_large(client: Any, accepted: list[Invocation]) -> None:
+    with pytest.raises(client.exceptions.RequestTooLargeException, match="smaller than 1048576 bytes"):
+        client.invoke(FunctionName="Echo", InvocationType="Event", Payload=json.dumps("x" * 1_048_575))
+    assert not accepted
+
+
 def test_no_payload_is_an_empty_event(client: Any) -> None:
     assert client.invoke(FunctionName="Echo")["Payload"].read() == b"{}"
 
@@ -107,7 +127,13 @@ def test_a_function_that_is_not_there_is_not_found(client: Any, target: dict[str
 
 
 @pytest.mark.parametrize(
-    "request_", [{"Payload": b"{not json"}, {"Payload": b"\xff"}, {"InvocationType": "Event"}, {"ClientContext": "!"}]
+    "request_",
+    [
+        {"Payload": b"{not json"},
+        {"Payload": b"\xff"},
+        {"InvocationType": "Event", "Payload": b"{"},
+        {"ClientContext": "!"},
+    ],
 )
 def test_a_request_that_lambda_does_not_take_is_invalid(client: Any, request_: dict[str, Any]) -> None:
     with pytest.raises(client.exceptions.InvalidRequestContentException):
@@ -125,9 +151,9 @@ def test_invoke_takes_post_only(server: HttpServer) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/2015-03-31/functions/Echo/invocations", timeout=5)
 
 
-def test_a_closing_emulator_is_a_service_error(make_function: MakeFunction) -> None:
+def test_a_closing_emulator_is_a_service_error(make_function: MakeFunction, accepted: list[Invocation]) -> None:
     function, _ = make_function()
     function.close()
     request = HttpRequest("POST", "/2015-03-31/functions/Echo/invocations", (), b"{}", "127.0.0.1", 3000)
-    response = invoke_api.answer(request, function)
+    response = invoke_api.answer(request, function, accepted.append)
     assert (response.status, dict(response.headers)["x-amzn-ErrorType"]) == (500, "ServiceException")
