@@ -90,7 +90,8 @@ def fetch(client: str, url: str, sink: str) -> dict[str, float]:
     answered = time.perf_counter()
     descriptor = os.open(sink, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     os.posix_fallocate(descriptor, 0, opening.size)
-    s3_transfer.Transfer(made, opening, descriptor).run(with_digest=False)
+    with s3_transfer.Transfer(made, opening, s3_transfer.parts_of(opening)) as transfer:
+        transfer.run([s3_transfer.Place(0, opening.size, descriptor)], with_digest=False)
     done = time.perf_counter()
     os.close(descriptor)
     os.unlink(sink)

@@ -33,7 +33,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gluon_lambda.errors import EngineUnavailable, GluonLambdaError
+from gluon_lambda.errors import ConfigurationError, EngineUnavailable, GluonLambdaError
 from gluon_lambda.pending import Pending, begin
 from gluon_lambda.runtime import lean_imports, openmp
 from gluon_lambda.runtime.engine_environment import (
@@ -161,6 +161,8 @@ def _initialise(
     began = time.perf_counter()
     timeline = Timeline(_STARTED)
     settings = Settings.from_environ(environ)
+    if settings.output:
+        _check_output(settings)
     threads = settings.threads or usable_threads(settings.memory_megabytes)
     refuse_unreadable(environ)
     environ.update(missing_from(environ, _engine_environment(settings, threads)))
@@ -193,10 +195,28 @@ def _initialise(
     return LateStart(models, partial(_serve, settings, records), report, records.output, records.state)
 
 
+def _check_output(settings: Settings) -> None:
+    """Refuse a GLUON_OUTPUT that is none, or that would trigger the function again."""
+    from gluon_lambda.batch.places import parse_output, refuse_loops  # lazy: functions that answer HTTP have none
+
+    try:
+        template = parse_output(settings.output)
+    except ValueError as error:
+        raise ConfigurationError(f"GLUON_OUTPUT has the value {settings.output!r}. Accepted: {error}") from error
+    try:
+        refuse_loops(template, settings.inputs)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"GLUON_INPUT has the value {' '.join(settings.inputs)!r}. Accepted: {error}"
+        ) from error
+
+
 def _serve(settings: Settings, records: Records, models: Models) -> Handler:
     # Imported above all: while libmxnet was being opened.
     from gluon_lambda.invocation import Handler
 
+    if settings.output:
+        importlib.import_module("gluon_lambda.batch_invocation")
     return Handler(settings, models, records.output, records.state, records.metrics)
 
 
@@ -277,10 +297,13 @@ def _begin_fetches(settings: Settings, timeline: Timeline) -> dict[str, Pending[
             from gluon_lambda.archive_store import fetching
             from gluon_lambda.archive_store.cache import open_cache
             from gluon_lambda.archive_store.location import parse_location
+            from gluon_lambda.archive_store.members import Limits
 
-        cache = open_cache(settings.cache_folder)
         return fetching.fetch(
-            parse_location(model.location), cache=cache, timed=lambda phase: timeline.phase(phase, model.name)
+            parse_location(model.location),
+            cache=open_cache(settings.cache_folder),
+            limits=Limits(settings.max_archive_bytes),
+            timed=lambda phase: timeline.phase(phase, model.name),
         )
 
     return {model.name: begin("fetch", fetch, model) for model in remote}

@@ -146,7 +146,9 @@ def open_archive(
     if location.on_s3:
         from gluon_lambda.archive_store import fetching  # lazy: archives on disk do not need it
 
-        fetched = fetch.result() if fetch else fetching.fetch(location, cache=cache, make_client=make_client)
+        fetched = (
+            fetch.result() if fetch else fetching.fetch(location, cache=cache, make_client=make_client, limits=limits)
+        )
         return open_fetched(name, location, fetched, cache=cache, limits=limits)
     path = os.path.abspath(location.path)
     return read_archive(name, location, open_disk(path, location, cache=cache, limits=limits))
@@ -155,13 +157,20 @@ def open_archive(
 def open_fetched(name: str, location: Location, fetched: Fetched, *, cache: Cache, limits: Limits) -> Archive:
     """Open a fetched archive; one that turns out bad does not stay in the cache."""
     try:
-        contents = open_file(
-            fetched.lease.path, location, cache=cache, limits=limits, digest=fetched.digest, fetched=fetched
-        )
-        return read_archive(name, location, contents)
+        return read_archive(name, location, fetched_contents(location, fetched, cache=cache, limits=limits))
     except ArchiveError:
         discard(cache, fetched.lease)
         raise
+
+
+def fetched_contents(location: Location, fetched: Fetched, *, cache: Cache, limits: Limits) -> Contents:
+    """The contents of a fetched archive: of a file, or of a folder in which it is laid out."""
+    path, digest = fetched.lease.path, fetched.digest
+    if not os.path.isdir(path):
+        return open_file(path, location, cache=cache, limits=limits, digest=digest, fetched=fetched)
+    from gluon_lambda.archive_store.laid_out import LaidOutContents  # lazy: only large archives on S3 are laid out
+
+    return LaidOutContents(fetched.lease, where=location.text, cache=cache, limits=limits, digest=digest)
 
 
 def read_archive(name: str, location: Location, contents: Contents) -> Archive:

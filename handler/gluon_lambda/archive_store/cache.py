@@ -185,11 +185,33 @@ def add_tree(cache: Cache, name: str, size: int, unpack: Callable[[str], None], 
         ArchiveRejected: There is no room for it.
         ConfigurationError: The cache folder cannot be used.
     """
+
+    def fill(folder: str) -> str:
+        unpack(folder)
+        return name
+
+    return add_folder(cache, TREES, size, fill, where=where)
+
+
+def add_folder(cache: Cache, kind: str, size: int, fill: Callable[[str], str], *, where: str) -> Lease:
+    """Add an entry that is a folder.
+
+    Args:
+        cache: Where to.
+        kind: What it is: an archive that is laid out in its members, or a tree.
+        size: How many bytes it will take.
+        fill: Fills the empty folder that it is given, and returns the entry's name in the cache from then on.
+        where: The archive, for errors.
+
+    Raises:
+        ArchiveRejected: There is no room for it.
+        ConfigurationError: The cache folder cannot be used.
+    """
     with draft(cache, size, where=where, is_folder=True) as new:
-        unpack(new.path)
+        name = fill(new.path)
         if outlives_boot(cache):
             sync_tree(new.path)
-        return publish(cache, new, TREES, name)
+        return publish(cache, new, kind, name)
 
 
 @contextmanager
@@ -254,7 +276,7 @@ def sweep(folder: str) -> None:
 
 
 def publish(cache: Cache, new: Lease, kind: str, name: str) -> Lease:
-    """Move a finished draft to its place, in use; where another process was faster with a tree, take its one."""
+    """Move a finished draft to its place, in use; where another process was faster with a folder, take what it made."""
     target = os.path.join(cache.folder, kind, name)
     try:
         os.rename(new.path, target)

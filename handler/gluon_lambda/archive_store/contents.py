@@ -70,10 +70,7 @@ class ZipContents:
         self._view, state = map_file_of_state(path, where=where)
         # What S3, or the file system, calls its state names an archive as well as its digest would, and costs no reading.
         self._name = digest or (fetched.name if fetched else state)
-        directory = read_directory(self._view, where=where, limits=limits)
-        stored = {member.name: member for member in directory}
-        known = logical_names([member.name for member in directory], where=where)
-        self._members: dict[str, ZipMember] = {name: stored[original] for name, original in known.items()}
+        self._members = zip_members(self._view, where=where, limits=limits)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -104,10 +101,7 @@ class ZipContents:
 
     def _unpack(self, target: str) -> None:
         for name, member in self._members.items():
-            path = os.path.join(target, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as stream:
-                stream.writelines(member_chunks(self._view, member, where=self._where))
+            unpack_member(self._view, member, os.path.join(target, name), where=self._where)
 
     def close(self) -> None:
         """Give file and leases up. The map itself goes with the last buffer that is taken from it."""
@@ -121,6 +115,21 @@ class ZipContents:
         self.close()
         for each in unwanted:
             discard(self._cache, each)
+
+
+def zip_members(view: memoryview, *, where: str, limits: Limits) -> dict[str, ZipMember]:
+    """A zip's files by the names that they are known under, once everything that it says of itself is verified."""
+    members = read_directory(view, where=where, limits=limits)
+    stored = {member.name: member for member in members}
+    known = logical_names([member.name for member in members], where=where)  # one that is there twice is refused
+    return {name: stored[original] for name, original in known.items()}
+
+
+def unpack_member(view: memoryview, member: ZipMember, path: str, *, where: str) -> None:
+    """Write a file of a zip to ``path``, verified."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as stream:
+        stream.writelines(member_chunks(view, member, where=where))
 
 
 class FolderContents:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 CONNECT_SECONDS = 3
+# A fetch has eight for its parts, and before these flow up to eight for the headers of large members.
+FETCH_CONNECTIONS = 16
 READ_SECONDS = 20
 
 
@@ -77,7 +79,7 @@ def make_s3_client(environ: Mapping[str, str] = os.environ) -> S3Client:
     return LeanClient(settings, lambda: make_full_client(environ))
 
 
-def make_full_client(environ: Mapping[str, str] = os.environ, *, connections: int = 10) -> S3Client:
+def make_full_client(environ: Mapping[str, str] = os.environ, *, connections: int = FETCH_CONNECTIONS) -> S3Client:
     """boto3's client, with credentials, region, proxy and endpoint from wherever AWS defines them.
 
     Args:

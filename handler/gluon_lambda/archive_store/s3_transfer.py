@@ -1,4 +1,4 @@
-"""Bring an S3 object into a file: in parts, over several connections, all of them of one state of the object.
+"""Bring an S3 object into a file, or several: in parts, over several connections, all of them of one state of the object.
 
 Every part is asked for with If-Match, so that parts of an object that is replaced meanwhile are never mixed.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from gluon_lambda.archive_store.checksums import Piece, joined
 from gluon_lambda.archive_store.digests import new_sha256
 from gluon_lambda.archive_store.s3_errors import EMPTY, NOT_MODIFIED, answered_error, error_code, unanswered_error
-from gluon_lambda.pending import begin
+from gluon_lambda.pending import Pending, begin
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError
@@ -97,63 +99,122 @@ def spans(first: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(size, start + length)) for start in range(first, size, length)]
 
 
+class Place(NamedTuple):
+    """Where a span of an object goes.
+
+    Attributes:
+        start: The span's first byte.
+        end: The byte after its last.
+        sink: The open file that takes it.
+        origin: The byte of the object that is the file's first.
+        is_checked: Whether its CRC-32 is taken on the way.
+    """
+
+    start: int
+    end: int
+    sink: int
+    origin: int = 0
+    is_checked: bool = False
+
+
 class Part:
     """A part of an object, on its way.
 
     Attributes:
+        start: Its first byte.
         position: Where the next byte goes.
         end: The byte after its last.
         answer: What brings it; None where it has to be asked for.
         is_settled: Set when all of it has been written, or the transfer is given up.
+        pieces: Of each place that is checked, by its start, what has come with this part.
     """
 
     def __init__(self, start: int, end: int, answer: Mapping[str, Any] | None = None) -> None:
-        self.position = start
+        self.start = self.position = start
         self.end = end
         self.answer = answer
         self.is_settled = threading.Event()
+        self.pieces: dict[int, Piece] = {}
+
+    def check(self, place: Place, content: memoryview) -> None:
+        """Take what comes next into account."""
+        crc, size = self.pieces.get(place.start, Piece(0, 0))
+        self.pieces[place.start] = Piece(zlib.crc32(content, crc), size + len(content))
+
+
+def parts_of(opening: Opening) -> list[Part]:
+    """All of an object: its first part, which is on its way, and the others."""
+    first = int(opening.answer["ContentLength"])
+    return [Part(0, first, opening.answer), *(Part(*span) for span in spans(first, opening.size))]
 
 
 class Transfer:
-    """An object's way into a file."""
+    """An object's way, or that of some parts of it, to where they go.
 
-    def __init__(self, client: S3Client, opening: Opening, sink: int) -> None:
+    As a context it asks for the first parts at once, while it may still have to be found out where they go.
+    """
+
+    def __init__(self, client: S3Client, opening: Opening, parts: list[Part]) -> None:
         """Ready to go.
 
         Args:
             client: S3's.
             opening: The object's first part.
-            sink: The open file.
+            parts: What is wanted.
         """
         self._client = client
         self._opening = opening
-        self._sink = sink
-        first = int(opening.answer["ContentLength"])
-        self._parts = [Part(0, first, opening.answer), *(Part(*span) for span in spans(first, opening.size))]
+        self._parts = parts
         self._taken = 0
         self._taking = threading.Lock()
+        self._places: tuple[Place, ...] = ()
+        self._has_places = threading.Event()
         self._is_given_up = False
+        self._workers: list[Pending[None]] = []
 
-    def run(self, *, with_digest: bool) -> str:
+    def __enter__(self) -> Self:
+        """Begin to ask."""
+        count = min(CONNECTIONS, len(self._parts))
+        self._workers = [begin(f"fetch-{number}", self._receive_parts) for number in range(count)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up what has not come, and wait until nothing comes any more."""
+        self._give_up()
+        self._wait()
+
+    def run(self, places: Iterable[Place], *, with_digest: bool) -> str:
         """Receive everything.
 
+        Args:
+            places: Where it goes: each byte to one place. When this ends, however it does, nothing is written there any more.
+            with_digest: Whether the SHA-256 of the parts is wanted.
+
         Returns:
-            The SHA-256 as hex digits, taken on the way; ``""`` where it is not asked for.
+            It as hex digits, taken on the way; ``""`` where it is not asked for.
 
         Raises:
             ClientError: S3 answered with an error: ``PreconditionFailed`` where the object was replaced meanwhile.
             BotoCoreError: It did not answer, or did not send all of it.
         """
-        count = min(CONNECTIONS, len(self._parts))
-        workers = [begin(f"fetch-{number}", self._receive_parts) for number in range(count)]
+        self._places = tuple(places)
+        self._has_places.set()
         try:
             digest = self._hash() if with_digest else ""
+            self._wait()
         finally:
-            for worker in workers:  # all of them: nothing may write to the file once it is given back
-                worker.wait()
-        for worker in workers:
+            self.__exit__()
+        for worker in self._workers:
             worker.result()
         return digest
+
+    def checksum(self, place: Place) -> int:
+        """The CRC-32 of what has gone to a place that is checked."""
+        return joined(part.pieces[place.start] for part in self._parts if place.start in part.pieces)
+
+    def _wait(self) -> None:
+        for worker in self._workers:
+            worker.wait()
 
     def _receive_parts(self) -> None:
         """Receive one part after the other, as long as there are any."""
@@ -177,6 +238,7 @@ class Transfer:
 
     def _give_up(self) -> None:
         self._is_given_up = True
+        self._has_places.set()
         for part in self._parts:
             part.is_settled.set()
 
@@ -196,30 +258,46 @@ class Transfer:
         wanted = f"bytes {part.position}-{part.end - 1}/{self._opening.size}"
         answer = self._client.get_object(**self._opening.request, Range=f"bytes={part.position}-{part.end - 1}")
         sent = answer.get("ContentRange")
-        if sent is None and int(answer["ContentLength"]) == part.end == self._opening.size and len(self._parts) == 1:
+        if sent is None and part.start == 0 and int(answer["ContentLength"]) == part.end == self._opening.size:
             part.position = 0  # a server that knows no ranges sends everything again
         elif sent != wanted:
             raise broken_off(f"asked for {wanted}, got {sent}")
         return answer
 
     def _copy(self, part: Part, answer: Mapping[str, Any], buffer: memoryview) -> None:
-        """Write an answer's body to its place."""
+        """Write an answer's body to its places, as soon as these are known."""
+        self._has_places.wait()
         body = answer["Body"]
-        while part.position < part.end:
+        while part.position < part.end and not self._is_given_up:
             count = body.readinto(buffer[: part.end - part.position])
             if not count:
                 raise broken_off(f"{part.end - part.position} bytes are missing")
-            write(self._sink, buffer[:count], part.position)
-            part.position += count
+            self._write(part, buffer[:count])
+
+    def _write(self, part: Part, content: memoryview) -> None:
+        """Write what has come of a part."""
+        while content:
+            place = self._place_of(part.position)
+            piece = content[: place.end - part.position]
+            write(place.sink, piece, part.position - place.origin)
+            if place.is_checked:
+                part.check(place, piece)
+            part.position, content = part.position + len(piece), content[len(piece) :]
+
+    def _place_of(self, position: int) -> Place:
+        return next(place for place in self._places if place.start <= position < place.end)
 
     def _hash(self) -> str:
         """The digest, taken part by part as they come."""
-        digest, buffer, position = new_sha256(), bytearray(BUFFER_BYTES), 0
+        digest, buffer = new_sha256(), bytearray(BUFFER_BYTES)
         for part in self._parts:
             part.is_settled.wait()
+            position = part.start
             while position < part.end and not self._is_given_up:
-                count = os.preadv(self._sink, [memoryview(buffer)[: part.end - position]], position)
-                digest.update(memoryview(buffer)[:count])
+                place = self._place_of(position)
+                wanted = memoryview(buffer)[: min(part.end, place.end) - position]
+                count = os.preadv(place.sink, [wanted], position - place.origin)
+                digest.update(wanted[:count])
                 position += count
         return digest.hexdigest()
 
