@@ -374,7 +374,7 @@ def test_a_net_whose_rows_cost_little_beside_each_call_gets_large_batches() -> N
 def test_a_net_that_gains_nothing_is_asked_one_by_one_and_larger_sizes_are_not_even_tried() -> None:
     machine = Machine(lambda size: size * 0.001)
     assert machine.size() == 1
-    assert machine.sizes == [1, 2, 4]
+    assert machine.sizes == [1, 2, 4, USUAL]
 
 
 def test_a_net_that_falls_out_of_the_cache_gets_the_size_before() -> None:

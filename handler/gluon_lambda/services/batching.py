@@ -362,7 +362,9 @@ def _throughputs(batcher: RowBatcher, sample: Prepared, within: Measuring) -> It
         best, size, after = max(best, rate), size * 2, within.resident()
         # The next size takes twice the memory that this one took.
         fits = after + 2 * max(after - before, 0) <= limit
-        if size > batcher.most or worse == _WORSE_IN_A_ROW or within.clock() >= until or not fits:
+        # The usual size is tried in any case: a moment in which the machine is busy must not leave a net with batches of one.
+        hopeless = worse >= _WORSE_IN_A_ROW and size > USUAL
+        if size > batcher.most or hopeless or within.clock() >= until or not fits:
             return
 
 
