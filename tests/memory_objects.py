@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, stored_metadata
 from gluon_lambda.batch_records import ObjectRef
-from gluon_lambda.errors import ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnavailable
+from gluon_lambda.errors import BucketMissing, ObjectDenied, ObjectMissing, ObjectReplaced, ObjectUnavailable
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ class MemoryObjects:
 
     def _bucket(self, name: str, key: str = "") -> dict[str, States]:
         if name not in self._buckets:
-            raise ObjectMissing(f"s3://{name}/{key}: there is no bucket {name} (NoSuchBucket).")
+            raise BucketMissing(f"s3://{name}/{key}: there is no bucket {name} (NoSuchBucket).")
         return self._buckets[name]
 
     def _find(self, reference: ObjectRef) -> Stored:
@@ -214,9 +214,9 @@ class MemoryObjects:
 def check_new(bucket: str, key: str, metadata: Mapping[str, str]) -> None:
     """Refuse what S3 refuses."""
     if sum(len(name) + len(value) for name, value in metadata.items()) > _MOST_METADATA:
-        raise ObjectRefused(f"s3://{bucket}/{key}: its metadata are over {_MOST_METADATA} bytes (MetadataTooLarge).")
+        raise ObjectDenied(f"s3://{bucket}/{key}: its metadata are over {_MOST_METADATA} bytes (MetadataTooLarge).")
     if not 0 < len(key.encode()) <= _LONGEST_KEY:
-        raise ObjectRefused(f"s3://{bucket}/{key}: the key is empty or over {_LONGEST_KEY} bytes (KeyTooLongError).")
+        raise ObjectDenied(f"s3://{bucket}/{key}: the key is empty or over {_LONGEST_KEY} bytes (KeyTooLongError).")
 
 
 def at_call(number: int, error: BaseException, *, method: str = "", key: str = "") -> Hook:

@@ -25,8 +25,10 @@ GluonLambdaError
 │   └── OutOfMemory               the engine or the service ran out of memory
 ├── ObjectError                   an object of a batch: names bucket and key
 │   ├── ObjectMissing             it, or its bucket, is not there
+│   │   └── BucketMissing         its bucket is not
 │   ├── ObjectReplaced            it is no longer the one that the event tells of
 │   ├── ObjectRefused             access denied, or it is of no type that is read, or not what its type says
+│   │   └── ObjectDenied          S3 does not give it, or does not take it: access denied, archived, an invalid request
 │   └── ObjectUnavailable         S3 throttles, fails or cannot be reached: to be tried again
 ├── BatchIncomplete               objects of a batch are left, and the trigger is told so by an error only
 ├── ResponseTooLarge              over the event source's limit
@@ -182,12 +184,20 @@ class ObjectMissing(ObjectError):
     """Raised when an object, or its bucket, is not there."""
 
 
+class BucketMissing(ObjectMissing):
+    """Raised when an object's bucket is not there: nobody has deleted the object, its name is wrong."""
+
+
 class ObjectReplaced(ObjectError):
     """Raised when an object is no longer the one that the event tells of."""
 
 
 class ObjectRefused(ObjectError):
     """Raised when access is denied, or an object is of no type that is read, or is not what its type says."""
+
+
+class ObjectDenied(ObjectRefused):
+    """Raised when S3 itself refuses: with another policy, or once the object is restored, the same may succeed, whatever is in it."""
 
 
 class ObjectUnavailable(ObjectError):

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gluon_lambda.errors import GluonLambdaError, RequestError, ResponseTooLarge, UnsupportedEvent
+from gluon_lambda.event_sources.batch_selection import find_batch_source
 from gluon_lambda.event_sources.selection import select
 from gluon_lambda.event_sources.wire import EventSource, Placement, within_limit
 from gluon_lambda.http_app.app import HttpApp
@@ -18,6 +19,8 @@ from gluon_lambda.telemetry.output import Output
 from gluon_lambda.types import DirectCall, Event, LambdaContext, Prediction, Request, Response
 
 if TYPE_CHECKING:
+    from gluon_lambda.batch_invocation import BatchInvoker
+    from gluon_lambda.event_sources.batch_source import BatchSource
     from gluon_lambda.http_app.mangum_adapter import MangumAnswer
 
 
@@ -35,7 +38,9 @@ class Handler:
         self._output = output
         self._state = state
         self._metrics = metrics
+        self._settings = settings
         self._documents: MangumAnswer | None = None
+        self._batches: BatchInvoker | None = None
 
     def __call__(self, event: Any, context: LambdaContext) -> Any:
         """Answer one event.
@@ -45,6 +50,9 @@ class Handler:
         """
         self._state.begin(context.aws_request_id)
         with self._output.catch(log_printed):
+            batch_source = find_batch_source(event)
+            if batch_source is not None:
+                return self._answer_batch(batch_source, event, context)
             source = select(event)
             try:
                 call = source.to_request(event, context, self._placement)
@@ -89,6 +97,14 @@ class Handler:
 
             self._documents = create_adapter(self._app)
         return self._documents(event, context, request.path)
+
+    def _answer_batch(self, source: BatchSource, event: Any, context: LambdaContext) -> Any:
+        if self._batches is None:
+            # Lazily: functions that answer HTTP do without it. Where GLUON_OUTPUT is set INIT has imported it.
+            from gluon_lambda.batch_invocation import BatchInvoker
+
+            self._batches = BatchInvoker(self._settings, self.models, self._metrics)
+        return self._batches(source, event, context)
 
     def _record(self, status: int, prediction: Prediction | None, started: float, fields: dict[str, Any]) -> None:
         milliseconds = (time.perf_counter() - started) * 1000

@@ -478,7 +478,7 @@ def test_nothing_is_waited_for_past_the_deadline(s3: RelayingS3, reference: Obje
     store = S3Objects(connection, within(0.3))
     with pytest.raises(ObjectUnavailable, match=r"s3://faults-\d+/(in/|out).* time was up"):
         ACTS[act](store, reference)
-    assert len(s3.asked) == 1  # which botocore gives up after 20 s only
+    assert len(s3.asked) <= 1  # which botocore gives up after 20 s only
 
 
 def test_a_body_that_drips_is_not_waited_for(s3: RelayingS3, reference: ObjectRef) -> None:

@@ -49,7 +49,7 @@ def prediction_line(number: int, value: Any, *, name: str = "") -> Line:
     return Line(b'%b"prediction":%b}\n' % (_opening(number, name), text), failed=False)
 
 
-def error_line(number: int, error: Exception, *, transient: bool, name: str = "") -> Line:
+def error_line(number: int, error: BaseException, *, transient: bool, name: str = "") -> Line:
     """The line of a row that was not answered.
 
     Args:

@@ -57,9 +57,9 @@ class ObjectStore(Protocol):
         """What S3 says of the object: of the version or the eTag that the reference names, of the newest where it names none.
 
         Raises:
-            ObjectMissing: It is not there (any more), or its bucket is not.
+            ObjectMissing: It is not there (any more); BucketMissing where its bucket is not.
             ObjectReplaced: It has another eTag than the reference says.
-            ObjectRefused: Access is denied.
+            ObjectDenied: Access is denied.
             ObjectUnavailable: S3 fails.
         """
         ...
@@ -89,8 +89,8 @@ class ObjectStore(Protocol):
             False where somebody else has written it already; that one stays as it is.
 
         Raises:
-            ObjectMissing: The bucket is not there.
-            ObjectRefused: Access is denied, or S3 takes no such object.
+            BucketMissing: The bucket is not there.
+            ObjectDenied: Access is denied, or S3 takes no such object.
             ObjectUnavailable: S3 fails. Parts are given up.
         """
         ...

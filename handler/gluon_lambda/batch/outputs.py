@@ -27,10 +27,11 @@ OF_THE_RUNS = frozenset({"started", "finished", "milliseconds", "invocations"})
 LINES_TYPE = "application/x-ndjson"
 JSON_TYPE = "application/json"
 
-# In the outputs' metadata, beside PRODUCER; ROWS and FAILED stand with the results only.
+# In the outputs' metadata, beside PRODUCER; the others stand with the results only.
 INPUT = "gluon-lambda-input"
 ROWS = "gluon-lambda-rows"
 FAILED = "gluon-lambda-failed"
+REFUSED = "gluon-lambda-refused"
 
 # Large enough that S3's answer time does not count, small beside a net.
 BLOCK_BYTES = 4 << 20
@@ -89,6 +90,11 @@ class Done(NamedTuple):
         return int(self.summary["failed"])
 
     @property
+    def refused(self) -> bool:
+        """Whether the object could not be read, or not to its end; its last line says why."""
+        return bool(self.summary.get("refused"))
+
+    @property
     def outputs(self) -> Pairs:
         """S3 URIs by ``results``, ``errors`` and ``summary``."""
         named = (("results", self.summary["results"]), ("errors", self.summary["errors"]), ("summary", self.uri))
@@ -96,10 +102,11 @@ class Done(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How many rows there are, and how many of them are errors."""
+    """How many rows there are, how many of them are errors, and whether the last one says that the object cannot be read any further."""
 
     rows: int
     failed: int
+    refused: bool = False
 
 
 class Ending(NamedTuple):
@@ -195,17 +202,19 @@ class Outputs:
         # A write of what is long would only be refused once all of it has been read and sent.
         if look_first and place.results in [entry.key for entry in self._store.list(place.bucket, place.results)]:
             return False
-        return self.write(place.results, content, LINES_TYPE, {ROWS: str(tally.rows), FAILED: str(tally.failed)})
+        counts = {ROWS: str(tally.rows), FAILED: str(tally.failed)}
+        return self.write(place.results, content, LINES_TYPE, counts | ({REFUSED: "true"} if tally.refused else {}))
 
     def _stored_results(self) -> tuple[Tally, int]:
         facts = self._store.facts(ObjectRef(self._place.bucket, self._place.results))
         try:
-            return Tally(int(facts.metadata[ROWS]), int(facts.metadata[FAILED])), facts.size
+            rows, failed = int(facts.metadata[ROWS]), int(facts.metadata[FAILED])
         except (KeyError, ValueError) as error:
             raise ObjectRefused(
                 f"{self._place.uri(self._place.results)} is there already, and its metadata do not say that it holds "
                 "results. Delete it, or let the outputs go elsewhere"
             ) from error
+        return Tally(rows, failed, REFUSED in facts.metadata), facts.size
 
     def _write_summary(self, tally: Tally, ending: Ending) -> Done:
         summary = self._summary(tally, ending)
@@ -229,6 +238,7 @@ class Outputs:
             "rows": tally.rows,
             "answered": tally.rows - tally.failed,
             "failed": tally.failed,
+            **({"refused": True} if tally.refused else {}),
             "results": self._place.uri(self._place.results),
             "errors": self._place.uri(self._place.errors) if tally.failed else None,
             "started": _timestamp(ending.started),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gluon_lambda.batch.objects import Listed
 
 _PART = re.compile(r"([0-9]{12,})-([0-9]{12,})-([0-9a-f]+)-([0-9]+)\.results")
-_END = re.compile(r"([0-9]{12,})\.end")
+_END = re.compile(r"([0-9]{12,})\.(end|refused)")
 
 
 class Part(NamedTuple):
@@ -45,23 +45,26 @@ class Stored(NamedTuple):
     Attributes:
         parts: Parts that follow one another from row 0 on, as far as any of them reach.
         complete: Whether no row comes after them.
+        refused: Whether that is because the object cannot be read any further, as the last line says.
     """
 
     parts: tuple[Part, ...] = ()
     complete: bool = False
+    refused: bool = False
 
 
-def end_name(rows: int) -> str:
-    """The name of the object that says how many rows there are."""
-    return f"{rows:012d}.end"
+def end_name(rows: int, *, refused: bool = False) -> str:
+    """The name of the object that says how many rows there are, and whether the last one says that the object cannot be read any further."""
+    return f"{rows:012d}.{'refused' if refused else 'end'}"
 
 
 def stored_parts(listed: Iterable[Listed]) -> Stored:
     """What a listing shows; names of other forms are left alone."""
     names = [(entry.key.rpartition("/")[2], entry.size) for entry in listed]
     parts = farthest_chain(part for name, size in names if (part := _part(name, size)) is not None)
-    ends = {int(mark[1]) for name, _ in names if (mark := _END.fullmatch(name)) is not None}
-    return Stored(parts, bool(ends) and (parts[-1].end if parts else 0) in ends)
+    ends = {int(mark[1]): mark[2] for name, _ in names if (mark := _END.fullmatch(name)) is not None}
+    end = ends.get(parts[-1].end if parts else 0)
+    return Stored(parts, complete=end is not None, refused=end == "refused")
 
 
 def _part(name: str, size: int) -> Part | None:

@@ -4,7 +4,7 @@ A small object needs no more than its outputs. Of one that is not finished at on
 
     plan.json                              the batch size, which all runs of the object keep; there before any part
     <batch size>/<see parts.py>.results    lines of rows that follow one another
-    <batch size>/<rows>.end                says that no row is missing: only the outputs are
+    <batch size>/<rows>.end                says that no row is missing: only the outputs are; .refused where the object cannot be read any further
 
 Then, in this order: the parts are joined to the results, the results' error lines become the errors (where there are any), the summary
 is written, and the prefix is emptied. Every object is written on condition that it is not there, and the first one counts for all runs, so
@@ -35,7 +35,7 @@ from gluon_lambda.batch.outputs import (
 from gluon_lambda.batch.parts import Part, Stored, end_name, stored_parts
 from gluon_lambda.batch.places import Place
 from gluon_lambda.batch_records import ObjectRef
-from gluon_lambda.errors import DeadlineExceeded, ObjectMissing, ObjectUnavailable
+from gluon_lambda.errors import DeadlineExceeded, ObjectDenied, ObjectMissing, ObjectReplaced, ObjectUnavailable
 
 PLAN = "plan.json"
 
@@ -63,11 +63,11 @@ def open_progress(
 
 @contextmanager
 def _needed() -> Iterator[None]:
-    """An input that is missing needs no answer; where outputs cannot be, it still does."""
+    """An input that is missing, or denied, is at fault itself; where outputs cannot be, it waits for somebody to see to that."""
     try:
         yield
-    except ObjectMissing as error:
-        raise ObjectUnavailable(f"What outputs need is missing: {error}") from error
+    except (ObjectMissing, ObjectReplaced, ObjectDenied) as error:
+        raise ObjectUnavailable(f"Outputs cannot be written: {error}") from error
 
 
 class Progress:
@@ -139,6 +139,11 @@ class Progress:
         self._pending_failed += line.failed
         self._offset = offset
 
+    def refuse(self, line: Line) -> None:
+        """Take the last line of an object that cannot be read, or not any further."""
+        self.add(line, offset=0)
+        self._pending_refused = True
+
     def store_part(self) -> bool:
         """Store the lines that are not stored yet.
 
@@ -153,8 +158,7 @@ class Progress:
             if not self._settle():
                 return False
             if self._pending:
-                self._stored = Stored((*self._stored.parts, self._write_part()))
-                self._forget_pending()
+                self._store_pending()
             return True
 
     def finish(self, *, has_time: Callable[[], bool], invocations: int) -> Done | None:
@@ -182,6 +186,7 @@ class Progress:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._pending_failed = 0
+        self._pending_refused = False
         self._offset = self._stored.parts[-1].offset if self._stored.parts else 0
 
     def _settle(self) -> bool:
@@ -216,6 +221,14 @@ class Progress:
     def _folder(self) -> str:
         # Parts that a run wrote after the end of the work may be of another batch size.
         return f"{self._place.parts}{self._batch_size}/"
+
+    def _store_pending(self) -> None:
+        refused = self._pending_refused
+        if refused:
+            # Before the part: a run that found it alone would read on behind the last line, and be refused once more.
+            self._outputs.write(self._folder + end_name(self.next_row, refused=True), [], LINES_TYPE)
+        self._stored = Stored((*self._stored.parts, self._write_part()), complete=refused, refused=refused)
+        self._forget_pending()
 
     def _write_part(self) -> Part:
         part = Part(self.stored_rows, self.next_row, self._offset, self._pending_failed, self._pending_bytes)
@@ -252,7 +265,8 @@ class Progress:
             return done
 
     def _write_outputs(self, content: Content, ending: Ending) -> Done:
-        tally = Tally(self.next_row, self.stored_failed + self._pending_failed)
+        refused = self._stored.refused or self._pending_refused
+        tally = Tally(self.next_row, self.stored_failed + self._pending_failed, refused)
         return self._outputs.write_all(content, tally, ending, has_parts=self._planned)
 
     def _joined(self, has_time: Callable[[], bool]) -> Iterator[bytes]:

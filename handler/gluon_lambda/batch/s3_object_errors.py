@@ -19,9 +19,10 @@ from gluon_lambda.archive_store.s3_errors import (
     unanswered_error,
 )
 from gluon_lambda.errors import (
+    BucketMissing,
+    ObjectDenied,
     ObjectError,
     ObjectMissing,
-    ObjectRefused,
     ObjectReplaced,
     ObjectUnavailable,
 )
@@ -95,7 +96,7 @@ def object_errors(asked: Asked) -> Iterator[None]:
     except (
         RecursionError
     ):  # botocore looks for the bucket's region by a request that is redirected, too. Without its thousand frames
-        raise ObjectRefused(redirected(asked.location)) from None
+        raise ObjectDenied(redirected(asked.location)) from None
 
 
 def conflict(asked: Asked) -> ObjectUnavailable:
@@ -120,7 +121,7 @@ def refusal(asked: Asked, code: str, status: int | None, message: str) -> Object
     if is_passing(code, status):
         return ObjectUnavailable(f"{location.text}: S3 answered {code} ({status}): {message} Try again in a while.")
     if code == "NoSuchBucket":
-        return ObjectMissing(f"{location.text}: there is no bucket {asked.bucket} (NoSuchBucket). Check its name.")
+        return BucketMissing(f"{location.text}: there is no bucket {asked.bucket} (NoSuchBucket). Check its name.")
     if code in MISSING or (code in ("InvalidArgument", "400") and asked.version):
         which = f" of version {asked.version}" if asked.version else ""
         return ObjectMissing(f"{location.text}: S3 has no such object{which} ({code}). It was deleted, or never there.")
@@ -129,8 +130,8 @@ def refusal(asked: Asked, code: str, status: int | None, message: str) -> Object
             f"{location.text}: the object is no longer the one that was asked for ({code}): it has been replaced, which brings an event of its own."
         )
     if code in DENIED:
-        return ObjectRefused(_denied(asked))
-    return ObjectRefused(f"{location.text}: S3 refuses {asked.action} with {code} ({status}): {message}")
+        return ObjectDenied(_denied(asked))
+    return ObjectDenied(f"{location.text}: S3 refuses {asked.action} with {code} ({status}): {message}")
 
 
 def _denied(asked: Asked) -> str:
@@ -154,9 +155,9 @@ def _answered(asked: Asked, error: ClientError) -> ObjectError:
 def _no_answer(asked: Asked, error: Exception) -> ObjectError:
     reason = str(error).rstrip(".")
     if "maximum recursion depth" in reason:  # from Python 3.12 on, botocore itself catches what is caught above
-        return ObjectRefused(redirected(asked.location))
+        return ObjectDenied(redirected(asked.location))
     if type(error).__name__ in _NOT_ASKED:
-        return ObjectRefused(
+        return ObjectDenied(
             f"{asked.location.text}: S3 cannot be asked: {reason}. Check the function's role, region, and the key."
         )
     return ObjectUnavailable(

@@ -49,6 +49,12 @@ class Metrics:
         definition = _request_definition(self._namespace, tuple(dimensions), tuple(values))
         self._write(definition, {**dimensions, **values, **fields})
 
+    def batch(self, metrics: Sequence[Metric], *, fields: Record) -> None:
+        """Write the record of one batch: its metrics by function, and ``fields`` beside them."""
+        dimensions = {"FunctionName": self._function_name}
+        definition = _definition(self._namespace, dimensions, {each.name: each.unit for each in metrics})
+        self._write(definition, {**dimensions, **{each.name: each.value for each in metrics}, **fields})
+
     def init_phases(self, phases: Mapping[str, float]) -> None:
         """Write ``InitDuration`` in milliseconds, one line a phase."""
         self._phases("InitDuration", phases)
