@@ -14,7 +14,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
 
 CODE := handler archives local_emulator layers benchmarks tests
 
-.PHONY: help setup port-is-free run test test-slow test-versions check format archives bench clean
+.PHONY: help setup port-is-free run demo-batch test test-slow test-versions check format archives bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -55,6 +55,10 @@ run: port-is-free setup $(SMALL) ## build the example archives, serve them on PO
 	@$(BIN)/python -m local_emulator start-api --port $(PORT) \
 		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model \
 		--example digits_lenet=archives/digits_lenet/sample.png
+
+demo-batch: setup $(SMALL) ## land pictures and texts in a bucket on this machine, and show the predictions that land in another
+	@$(BIN)/python -m local_emulator.demo_batch --images digits_lenet=build/data/digits_test --texts char_cnn=archives/char_cnn/sample.jsonl \
+		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model
 
 test: setup $(SMALL) ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow"

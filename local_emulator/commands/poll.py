@@ -117,7 +117,7 @@ def _until_over(source: _Source, until_empty: float | None) -> int:
         with undisturbed():
             source.close()
     dead = source.queue.dead_letters()
-    print(summary(source.tally.totals, dead_letters=_dead_letters(source.queue, dead)), flush=True)
+    print(f"\n{summary(source.tally.totals, dead_letters=_dead_letters(source.queue, dead))}", flush=True)
     if interrupted:
         return 0 if until_empty is None else 130
     return int(bool(source.tally.totals.given_up) or (dead or 0) > dead_before)

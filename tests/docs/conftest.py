@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from PIL import Image
 from tests.archive_tool import onnx_models
 from tests.conftest import IMAGE_SIGNATURE, ExportedNet, write_archive
 from tests.docs.pages import ROOT
-from tests.end_to_end.endpoint import Endpoint, served_by
+from tests.end_to_end.endpoint import Endpoint, served_by, shell_variables
 from tests.examples.conftest import built
 from tests.service_archives import manifest_0_4, signature, write_files
 
@@ -105,15 +106,39 @@ def packing_folder(checkout: Path, mx: Any) -> Path:
     return checkout
 
 
-@pytest.fixture(scope="module")
-def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """``make run`` on a free port, its set-up taken as done, in a checkout."""
+def make(*target: str) -> list[str]:
+    """The command that makes ``target``, its set-up taken as done."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     for archive in ("digits_lenet", "char_cnn"):
         built(archive, f"{archive}.model")
-    folder = link_repository(tmp_path_factory.mktemp("make_run"))
     done = ["setup", "build/archives/digits_lenet.model", "build/archives/char_cnn.model"]
-    command = ["make", "--no-print-directory", "run", "PORT=0", *(word for each in done for word in ("-o", each))]
-    with served_by(command, folder / "log", cwd=folder, variables={"MAKEFLAGS": "", "MAKELEVEL": ""}) as endpoint:
+    return ["make", "--no-print-directory", *target, *(word for each in done for word in ("-o", each))]
+
+
+# What a make that runs these tests has told its children is not for theirs.
+NO_MAKE = {"MAKEFLAGS": "", "MAKELEVEL": ""}
+
+
+@pytest.fixture(scope="module")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """``make run`` on a free port, in a checkout."""
+    folder = link_repository(tmp_path_factory.mktemp("make_run"))
+    with served_by(make("run", "PORT=0"), folder / "log", cwd=folder, variables=NO_MAKE) as endpoint:
         yield endpoint
+
+
+@pytest.fixture
+def demo_batch(checkout: Path) -> str:
+    """What ``make demo-batch`` prints, in a checkout."""
+    done = subprocess.run(
+        make("demo-batch"),
+        cwd=checkout,
+        env=shell_variables(**NO_MAKE),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -56,7 +56,7 @@ def run(command: Command, folder: Path, port: int = 0) -> subprocess.CompletedPr
 def test_every_command_is_run_or_it_is_said_why_not() -> None:
     run_here = [*ON_MAKE_RUN, *START, *ON_START, *INVOKE, *POLL, *TOOL, *HELP]
     left = [each for each in COMMANDS if each not in run_here and not LARGE.match(each.text)]
-    assert {each.text for each in left} == {"make run", *NOT_RUN}
+    assert {each.text for each in left} == {"make run", "make demo-batch", *NOT_RUN}
     assert len(COMMANDS) > 20
     assert all([ON_MAKE_RUN, START, ON_START, INVOKE, POLL, TOOL, HELP])
 
@@ -116,6 +116,27 @@ def test_a_queue_on_this_machine_is_polled_until_it_is_empty(numbers_folder: Pat
         assert "0 left to come again" in run(command, numbers_folder, port).stdout
     finally:
         server.stop()
+
+
+def test_make_demo_batch_shows_predictions_errors_and_a_summary_with_their_keys(demo_batch: str) -> None:
+    assert re.search(r"^messages +27 received: 27 done, 0 left to come again$", demo_batch, re.MULTILINE)
+    assert re.findall(r"^(\w+): (\d+) objects", demo_batch, re.MULTILINE) == [
+        ("Results", "26"),
+        ("Errors", "2"),
+        ("Summaries", "26"),
+    ]
+    written = dict(re.findall(r"^  s3://predictions/(\S.*)\n((?:    .*\n?)+)", demo_batch, re.MULTILINE))
+    kinds = {re.sub(r"@[0-9a-f]{12}/(.*)/[0-9a-f]{32}", r" \1 ", key): text for key, text in written.items()}
+    with (ROOT / "build" / "data" / "digits_test" / "labels.csv").open(encoding="ascii") as file:
+        labels = dict(line.strip().split(",") for line in file)
+    for number in range(4):
+        assert f'"class":"{labels[f"{number:04}.png"]}"' in kinds[f"digits_lenet pictures/{number:04}.png .jsonl"]
+    texts = kinds["char_cnn texts/sample.jsonl .jsonl"].splitlines()
+    assert [("prediction" in line, "error" in line) for line in texts].count((True, False)) == 6
+    assert '"category":"Books"' in texts[0]
+    assert [texts[3], texts[5]] == kinds["char_cnn texts/sample.jsonl _errors.jsonl"].splitlines()
+    assert "no whole image" in kinds["digits_lenet pictures/broken on purpose.png _errors.jsonl"]
+    assert json.loads(kinds["char_cnn texts/sample.jsonl _summary.json"])["failed"] == 2
 
 
 def test_the_boto3_snippet_invokes_the_function(numbers_folder: Path) -> None:
