@@ -31,6 +31,8 @@ _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Of the memory that is free when a batch size is looked for: rows that are decoded ahead need some, too.
 _SHARE_OF_ROOM = 0.5
 _UNLIMITED_BYTES = 8 << 30
+# S3 is waited for until then: somebody has to be told that it does not answer.
+_FOR_THE_ANSWER_MS = 500
 
 
 class BatchInvoker:
@@ -63,7 +65,7 @@ class BatchInvoker:
         started = time.perf_counter()
         call = source.to_call(event, context)
         deadline = Deadline(call.remaining_ms)
-        store = S3Objects(self._connection, call.remaining_ms)
+        store = S3Objects(self._connection, lambda: max(0, call.remaining_ms() - _FOR_THE_ANSWER_MS))
         desk = Desk(store, self._template, self._serve, deadline, self._settings.function_name)
         done = answer(call, desk, self._hand_over(call))
         self._record(done, source.TITLE, (time.perf_counter() - started) * 1000)
@@ -85,7 +87,7 @@ class BatchInvoker:
         return served
 
     def _measured(self, model: LoadedModel) -> Served:
-        batcher = batcher_of(model.service)
+        batcher = batcher_of(model.service, in_pairs=self._settings.batch_size != 1)
         size = self._settings.batch_size or measure_size(batcher, Measuring(self._room_bytes()))
         _LOGGER.info("Model %s: micro-batches of %d rows", model.name, min(size, batcher.most))
         return Served(model.name, model.archive.digest, batcher, min(size, batcher.most))

@@ -341,6 +341,11 @@ def test_portions_of_a_batch_with_rows_that_fell_out(count: int, sizes: list[int
     assert [each.size for each in portions(count)] == sizes
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(8, [8]), (5, [4, 2]), (2, [2]), (1, [2])])
+def test_portions_may_have_a_smallest_size(count: int, sizes: list[int]) -> None:
+    assert [each.size for each in portions(count, 2)] == sizes
+
+
 class Machine:
     """A clock and a memory that runs of a made-up model move on."""
 

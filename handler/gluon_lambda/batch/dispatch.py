@@ -32,6 +32,7 @@ from gluon_lambda.batch.micro_batches import Answered, answered
 from gluon_lambda.batch_records import BatchAnswer, BatchCall, ObjectRef, ObjectResult, Row
 from gluon_lambda.errors import GluonLambdaError, ObjectDenied, ObjectError, ObjectRefused
 from gluon_lambda.runtime.openmp import leave_binding
+from gluon_lambda.services.batching import SAME_BITS
 
 _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Requests to S3 that are under way at a time: each waits some 20 ms for its answer.
@@ -139,11 +140,11 @@ def _answer_images(images: Sequence[Begun], desk: Desk, pool: ThreadPoolExecutor
 
 
 def _answered_images(images: Sequence[Begun], desk: Desk, pool: ThreadPoolExecutor) -> Iterator[tuple[Begun, Answered]]:
-    """The images of one model, answered as if they were the rows of one object."""
+    """The images of one model, answered as if they were the rows of one object; which ones come together changes no bit of an answer."""
     served = images[0].served
     rows = [pool.submit(_only_row, begun, desk) for begun in images]
     numbered = (row.result()._replace(number=at) for at, row in enumerate(rows))
-    with closing(answered(numbered, served.batcher, size=served.size)) as batches, _cancelling(rows):
+    with closing(answered(numbered, served.batcher, size=min(served.size, SAME_BITS))) as batches, _cancelling(rows):
         began = time.perf_counter()
         while desk.deadline.has_time() and (batch := next(batches, None)) is not None:
             for each in batch:

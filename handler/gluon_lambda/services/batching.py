@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 LARGEST = 64
 # Where it cannot be measured: within 5 % of the best for convolutional nets, and little memory.
 USUAL = 8
+# From 2 to so many rows at a time give each of them the same bits, on one machine.
+SAME_BITS = 8
 # A size that reaches so much of the best throughput is as good, and smaller.
 _GOOD_ENOUGH = 0.95
 # Of a batch so full the rest is filled up; an emptier one is run in parts.
@@ -89,17 +91,22 @@ class RowBatcher(Protocol):
         ...
 
 
-def batcher_of(service: Service) -> RowBatcher:
+def batcher_of(service: Service, *, in_pairs: bool = True) -> RowBatcher:
     """The batcher of a model's service; to be kept with it, since it looks into the net once.
+
+    Args:
+        service: The model's.
+        in_pairs: Whether no net is run on a single row: what a row is answered then does not depend, to the last bit, on how many rows come
+            with it, up to ``SAME_BITS`` of them. oneDNN takes other kernels for one row than for several, and others again for many.
 
     Raises:
         TypeError: A service of no kind that is known.
     """
     match service:
         case ServiceOnThread():
-            return _OnThread(batcher_of(service.service), service.thread)
+            return _OnThread(batcher_of(service.service, in_pairs=in_pairs), service.thread)
         case BuiltinService():
-            return BuiltinRows(service)
+            return BuiltinRows(service, in_pairs=in_pairs)
         case Mms1xService():
             return Mms1xRows(service)
         case Mms04Service() | NativeServiceRunner():
@@ -110,9 +117,10 @@ def batcher_of(service: Service) -> RowBatcher:
 class BuiltinRows:
     """Rows of a built-in service: joined to one batch, and the net's outputs taken apart again."""
 
-    def __init__(self, service: BuiltinService) -> None:
-        """Ask ``service``'s net."""
+    def __init__(self, service: BuiltinService, *, in_pairs: bool = True) -> None:
+        """Ask ``service``'s net; a row that is left alone beside itself, where ``in_pairs``."""
         self._service = service
+        self._smallest = 2 if in_pairs else 1
         self._axes = {spec.name: batch_axis(spec.shape) for spec in service.net.inputs}
 
     @cached_property
@@ -141,7 +149,7 @@ class BuiltinRows:
 
     def _joined(self, rows: Sequence[Inputs]) -> list[Any]:
         answers = []
-        for portion in portions(len(rows)):
+        for portion in portions(len(rows), self._smallest):
             part = rows[portion.first : portion.first + portion.rows]
             filled = [*part, *[part[-1]] * (portion.size - len(part))]
             outputs = run_phase("inference", [], self._outputs, filled)
@@ -207,15 +215,15 @@ class Portion(NamedTuple):
     size: int
 
 
-def portions(count: int) -> Iterator[Portion]:
-    """Cut ``count`` rows into batches whose sizes are powers of two.
+def portions(count: int, smallest: int = 1) -> Iterator[Portion]:
+    """Cut ``count`` rows into batches whose sizes are powers of two, of ``smallest`` or more rows.
 
     A net is made ready for each size that it meets, with memory of its own: rows that fall out must not bring ever new ones.
     """
     first = 0
     while left := count - first:
-        size = 1 << (left - 1).bit_length()
-        if left < size * _FULL:
+        size = max(1 << (left - 1).bit_length(), smallest)
+        if left < size * _FULL and size > smallest:
             size //= 2
         yield Portion(first, min(left, size), size)
         first += min(left, size)
