@@ -73,7 +73,7 @@ Timed = Callable[[str], AbstractContextManager[object]]
 class LargeFrom(NamedTuple):
     """From how many bytes on an archive, and a stored member of it, is large: such archives are laid out.
 
-    To ask where the members lie takes S3 as long as 2 to 4 MB of content; to write a member again and check it takes 0.8 ms a MB.
+    To ask where the members lie takes a round trip or two, in which content could come; to write a member again and check it takes 0.8 ms a MB.
     """
 
     archive: int = 64 << 20

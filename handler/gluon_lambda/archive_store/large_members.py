@@ -26,6 +26,8 @@ from gluon_lambda.errors import ArchiveError
 
 # Where the directory of an archive with code lies, which has some dozens of members; a thousand fit.
 TAIL_BYTES = 1 << 18
+# Less than a part. Where the header of the first large member lies, which often is the only one: to ask for it would take another round trip.
+HEAD_BYTES = 1 << 16
 # A local header, without the extra field, whose length it tells.
 HEADER_BYTES = LOCAL.size + PATH_BYTES
 
@@ -47,7 +49,7 @@ def find_layout(client: S3Client, opening: Opening, *, where: str, from_bytes: i
 
     Args:
         client: S3's.
-        opening: The object's first part.
+        opening: The object's first part; what it is of is larger than a part.
         where: The archive, for errors.
         from_bytes: How large a member is large.
 
@@ -72,10 +74,11 @@ def read_layout(sink: int, client: S3Client, opening: Opening, *, where: str, fr
         struct.error: The same.
     """
     view = memoryview(mmap.mmap(sink, opening.size, access=mmap.ACCESS_READ))
-    fill_in(sink, [(0, len(LOCAL_MAGIC)), (max(0, opening.size - TAIL_BYTES), opening.size)], client, opening)
+    fill_in(sink, [(0, HEAD_BYTES), (opening.size - TAIL_BYTES, opening.size)], client, opening)
     members, end = list_members(view, where=where)
     found = [member for member in members if is_large(member, end, from_bytes)]
-    fill_in(sink, [(each.header, min(each.header + HEADER_BYTES, end)) for each in found], client, opening)
+    headers = [(each.header, min(each.header + HEADER_BYTES, end)) for each in found]
+    fill_in(sink, [span for span in headers if span[1] > HEAD_BYTES], client, opening)
     large = sorted((place(view, member, where=where) for member in found), key=lambda each: each.start)
     refuse_overlaps(large, end, where=where)
     small = sum(member.size for member in members) - sum(member.size for member in large)
