@@ -261,3 +261,21 @@ def test_the_map_of_a_sparse_files_holes_is_read_over() -> None:
     rows = read(bytes(block + goes_on + ends) + bytes(1024) + tarred({"good.png": image()}), "a.tar")
 
     assert [(row.name, row.error is None) for row in rows] == [("sparse.png", False), ("good.png", True)]
+
+
+def test_a_links_size_is_that_of_what_it_leads_to() -> None:
+    link = tarfile.TarInfo("link.png")
+    link.type, link.linkname, link.size = tarfile.SYMTYPE, "target", 5000
+
+    rows = read(link.tobuf() + tarred({"good.png": image()}), "a.tar")
+
+    assert [(row.name, row.error is None) for row in rows] == [("link.png", False), ("good.png", True)]
+
+
+def test_a_size_below_zero_is_an_error_of_the_object() -> None:
+    block = bytearray(tarfile.TarInfo("a.png").tobuf())
+    block[124:136] = b"\xff" * 12
+    block[148:156] = b"%06o\0 " % (256 + sum(block[:148]) + sum(block[156:]))
+
+    with pytest.raises(ObjectRefused, match="a size is negative"):
+        read(bytes(block) + TAR, "a.tar")

@@ -114,6 +114,13 @@ def test_a_quote_that_stays_open_costs_no_other_line_though_its_record_would_be_
     assert all(row.error is None for row in rows[1:])
 
 
+def test_a_record_of_many_lines_is_no_longer_than_a_row_may_be() -> None:
+    rows = read(b'a,b\n"' + b"x\n" * 60 + b'",1\n2,3\n', "a.csv", limits=Limits(row_bytes=50))
+
+    assert "opens a quote that is not closed" in str(rows[0].error)
+    assert body(rows[-1]) == {"a": 2, "b": 3}
+
+
 def test_a_cell_may_be_longer_than_pythons_reader_takes_by_itself() -> None:
     (row,) = read(b"a,b\n" + b"x" * 200_000 + b",1\n", "a.csv")
 
