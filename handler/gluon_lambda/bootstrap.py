@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gluon_lambda.archive_store.archive import Archive
     from gluon_lambda.archive_store.fetching import Fetched
     from gluon_lambda.archive_store.location import Location
+    from gluon_lambda.archive_store.s3 import S3Client
     from gluon_lambda.archive_store.stores import ArchiveStore
     from gluon_lambda.invocation import Handler
     from gluon_lambda.runtime.native_predictor import NativePredictor
@@ -166,9 +167,11 @@ def _initialise(
     threads = settings.threads or usable_threads(settings.memory_megabytes)
     refuse_unreadable(environ)
     environ.update(missing_from(environ, _engine_environment(settings, threads)))
-    # First of all: what a fetch imports that is compiled would wait for libmxnet.
-    fetches = _begin_fetches(settings, timeline)
+    remote = [model for model in settings.models if model.location.startswith("s3:")]
+    if remote:
+        _import_compiled_client(timeline)
     library = begin("dlopen", _open_library, timeline)
+    fetches = _begin_fetches(remote, settings, timeline) if remote else {}
     timeline.add("settings", _STARTED)
     records, deadline = _begin_records(settings), _deadline(settings, began)
     lean_imports.install()
@@ -281,32 +284,38 @@ def _engine_environment(settings: Settings, threads: int) -> dict[str, str]:
     )
 
 
-def _begin_fetches(settings: Settings, timeline: Timeline) -> dict[str, Pending[Fetched]]:
-    """Begin to fetch what lies on S3, so that it comes while everything else is done."""
-    remote = [model for model in settings.models if model.location.startswith("s3:")]
-    if not remote:
-        return {}
-    # Lazily: archives on disk need none of it.
-    from gluon_lambda.archive_store.s3 import import_compiled
+def _import_compiled_client(timeline: Timeline) -> None:
+    """Import first of all what a fetch needs that is compiled: later it would wait for libmxnet."""
+    from gluon_lambda.archive_store.s3 import import_compiled  # lazy: archives on disk need none of it
 
     with timeline.phase("s3 client"):
         import_compiled()
 
-    def fetch(model: ModelSetting) -> Fetched:
-        with timeline.phase("s3 client", model.name):
-            from gluon_lambda.archive_store import fetching
-            from gluon_lambda.archive_store.cache import open_cache
-            from gluon_lambda.archive_store.location import parse_location
-            from gluon_lambda.archive_store.members import Limits
 
+def _begin_fetches(
+    remote: Sequence[ModelSetting], settings: Settings, timeline: Timeline
+) -> dict[str, Pending[Fetched]]:
+    """Begin to fetch what lies on S3, so that it comes while everything else is done."""
+    # In this thread: in the fetches' own, imports would take turns with all others, and the first byte be asked for 50 ms later.
+    with timeline.phase("s3 client"):
+        from gluon_lambda.archive_store import fetching
+        from gluon_lambda.archive_store.cache import open_cache
+        from gluon_lambda.archive_store.location import parse_location
+        from gluon_lambda.archive_store.members import Limits
+        from gluon_lambda.archive_store.s3 import make_lean_client, make_s3_client
+
+        clients = [make_lean_client() for _ in remote]
+
+    def fetch(model: ModelSetting, client: S3Client | None) -> Fetched:
         return fetching.fetch(
             parse_location(model.location),
             cache=open_cache(settings.cache_folder),
             limits=Limits(settings.max_archive_bytes),
+            make_client=lambda: client or make_s3_client(),
             timed=lambda phase: timeline.phase(phase, model.name),
         )
 
-    return {model.name: begin("fetch", fetch, model) for model in remote}
+    return {model.name: begin("fetch", fetch, model, client) for model, client in zip(remote, clients, strict=True)}
 
 
 def _open_library(timeline: Timeline) -> Library:

@@ -69,11 +69,16 @@ def import_compiled(environ: Mapping[str, str] = os.environ) -> None:
 
 def make_s3_client(environ: Mapping[str, str] = os.environ) -> S3Client:
     """The cheapest client that does as botocore does, with what AWS's own variables say."""
+    return make_lean_client(environ) or make_full_client(environ)
+
+
+def make_lean_client(environ: Mapping[str, str] = os.environ) -> S3Client | None:
+    """The lean client, which asks nobody before its first request; None where these variables leave it to boto3's."""
     from gluon_lambda.archive_store.s3_settings import read_settings  # lazy: archives on disk do not need it
 
     settings = read_settings(environ)
     if settings is None:
-        return make_full_client(environ)
+        return None
     from gluon_lambda.archive_store.s3_lean import LeanClient  # lazy: boto3's client does without it
 
     return LeanClient(settings, lambda: make_full_client(environ))
