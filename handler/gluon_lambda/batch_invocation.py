@@ -9,8 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from gluon_lambda.archive_store.archive import Archive
+from gluon_lambda.archive_store.manifest import FORM_0_4
 from gluon_lambda.batch.deadline import Deadline
 from gluon_lambda.batch.dispatch import HandOver, answer
+from gluon_lambda.batch.formats.csv_rows import NUMBERS, OBJECTS, Columns
 from gluon_lambda.batch.handing_on import Channel, InvokeChannel, QueueChannel
 from gluon_lambda.batch.job import Desk, Served
 from gluon_lambda.batch.objects import Facts
@@ -22,6 +25,7 @@ from gluon_lambda.errors import UnsupportedEvent
 from gluon_lambda.event_sources.batch_source import BatchSource
 from gluon_lambda.event_sources.object_references import continuation_of
 from gluon_lambda.services.batching import Measuring, batcher_of, measure_size
+from gluon_lambda.services.inputs import JSON_TYPE
 from gluon_lambda.services.models import LoadedModel, Models, resident_bytes
 from gluon_lambda.settings import Settings
 from gluon_lambda.telemetry.metrics import Metric, Metrics
@@ -90,7 +94,7 @@ class BatchInvoker:
         batcher = batcher_of(model.service, in_pairs=self._settings.batch_size != 1)
         size = self._settings.batch_size or measure_size(batcher, Measuring(self._room_bytes()))
         _LOGGER.info("Model %s: micro-batches of %d rows", model.name, min(size, batcher.most))
-        return Served(model.name, model.archive.digest, batcher, min(size, batcher.most))
+        return Served(model.name, model.archive.digest, batcher, min(size, batcher.most), columns_of(model.archive))
 
     def _room_bytes(self) -> int:
         megabytes = self._settings.memory_megabytes
@@ -133,6 +137,17 @@ class BatchInvoker:
             Metric("BatchTime", round(milliseconds, 3), "Milliseconds"),
         ]
         self._metrics.batch(metrics, fields={"source": source, "states": states})
+
+
+def columns_of(archive: Archive) -> Columns:
+    """What a model with one JSON input makes of a table: a built-in service takes a row's numbers, an MMS 0.4 service a list with an object."""
+    signature, manifest = archive.signature, archive.manifest
+    if signature is None or signature.input_type != JSON_TYPE or len(signature.inputs) != 1:
+        return Columns()
+    names = (signature.inputs[0].name,)
+    if not manifest.service:
+        return Columns(names, NUMBERS)
+    return Columns(names, OBJECTS) if manifest.form == FORM_0_4 else Columns()
 
 
 def _client(service: str, environ: Callable[[str], str | None] = os.environ.get) -> Any:

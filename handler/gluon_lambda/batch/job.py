@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from gluon_lambda.batch.deadline import Deadline
 from gluon_lambda.batch.failures import is_transient
+from gluon_lambda.batch.formats.csv_rows import Columns
 from gluon_lambda.batch.formats.opening import open_rows
 from gluon_lambda.batch.lines import error_line, prediction_line
 from gluon_lambda.batch.micro_batches import Answered, answered
@@ -41,12 +42,14 @@ class Served(NamedTuple):
         digest: The SHA-256 of its archive, as hex digits.
         batcher: Answers rows.
         size: How many rows make a micro-batch.
+        columns: What it makes of a table's columns.
     """
 
     name: str
     digest: str
     batcher: RowBatcher
     size: int
+    columns: Columns = Columns()
 
 
 class Desk(NamedTuple):
@@ -58,6 +61,7 @@ class Desk(NamedTuple):
         serve: Finds the model that answers an object; raises ModelNotFound or LoadError.
         deadline: When to stop.
         producer: The function's name.
+        part_bytes: How long the lines are, at least, that are stored at a time before there is need to.
     """
 
     store: ObjectStore
@@ -65,6 +69,7 @@ class Desk(NamedTuple):
     serve: Callable[[ObjectRef, Facts], Served]
     deadline: Deadline
     producer: str
+    part_bytes: int = PART_BYTES
 
 
 class Found(NamedTuple):
@@ -174,7 +179,7 @@ def _answer_rows(begun: Begun, desk: Desk) -> bool:
                 return True
             for each in batch:
                 take(progress, each)
-            if progress.pending_bytes >= PART_BYTES and not progress.store_part():
+            if progress.pending_bytes >= desk.part_bytes and not progress.store_part():
                 return False
             desk.deadline.note((time.perf_counter() - began) * 1000)
             began = time.perf_counter()
@@ -205,10 +210,11 @@ def rows_left(begun: Begun, desk: Desk) -> Iterator[Row]:
         try:
             for row in open_rows(
                 cast(BinaryIO, stream),
-                key=begun.reference.key,
+                key=begun.reference.uri,
                 content_type=facts.content_type,
                 content_encoding=facts.content_encoding,
                 start=start,
+                columns=begun.served.columns,
             ):
                 yield row
                 number = row.number + 1
