@@ -127,12 +127,12 @@ class BatchInvoker:
             _LOGGER.log(level, "%s: %s", result.reference.uri, result.message or result.state, extra={"fields": fields})
         for refused in done.refused:
             _LOGGER.warning("%s: %s", refused.acknowledgement or "a record", refused.reason)
-        rows = sum(result.rows for result in done.results if result.state == "done")
-        failed = sum(result.failed_rows for result in done.results if result.state == "done")
+        ended = [result for result in done.results if result.state in ("done", "permanent")]
         metrics = [
             Metric("BatchObjects", len(done.results), "Count"),
-            Metric("BatchRows", rows, "Count"),
-            Metric("BatchFailedRows", failed, "Count"),
+            Metric("BatchFailedObjects", states.get("permanent", 0), "Count"),
+            Metric("BatchRows", sum(result.rows for result in ended), "Count"),
+            Metric("BatchFailedRows", sum(result.failed_rows for result in ended), "Count"),
             Metric("BatchRefused", len(done.refused), "Count"),
             Metric("BatchTime", round(milliseconds, 3), "Milliseconds"),
         ]
