@@ -36,6 +36,9 @@ from tests.scripted_s3 import (
     well,
 )
 
+# Most of them wait for botocore's pauses between attempts.
+pytestmark = pytest.mark.slow
+
 LONG = random.Random(1).randbytes(2 * PART_BYTES + 12345)
 SHORT = LONG[:300_000]
 NUMBERS = itertools.count()

@@ -280,6 +280,7 @@ def test_an_object_without_a_key_is_refused(place: Place) -> None:
 # Listing and deleting.
 
 
+@pytest.mark.slow  # moto takes its time for a thousand objects
 def test_a_listing_has_every_object_of_a_prefix_in_order(place: Place) -> None:
     names = [f"p/{number:05d}" for number in range(1100)]
     for name in [*reversed(names), "q/1", "p", "p/é+ &", "p/\x01"]:

@@ -162,6 +162,7 @@ def test_a_zip_that_is_not_whole_is_an_error_of_the_object(content: bytes, messa
     assert "in/a.zip" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_zip64_is_read() -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

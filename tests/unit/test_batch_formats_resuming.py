@@ -128,6 +128,7 @@ def of_size(suffix: str, size: int) -> Any:
     return Repeated(units[suffix], size // len(units[suffix]), first=first, last=last)
 
 
+@pytest.mark.slow  # tracemalloc
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "npy", "tar"])
 def test_memory_does_not_grow_with_the_number_of_rows(suffix: str) -> None:
     peak(open_rows(of_size(suffix, 100_000), key=f"a.{suffix}"))  # imports
@@ -136,6 +137,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(suffix: str) -> None:
     assert large < small + 50_000
 
 
+@pytest.mark.slow  # tracemalloc
 def test_a_zips_members_are_not_listed_in_memory() -> None:
     objects = (zipped({f"{at:0200}.png": b"x" for at in range(count)}) for count in (8_000, 16_000))
     small, large = (peak(open_rows(io.BytesIO(content), key="a.zip")) for content in objects)

@@ -469,6 +469,7 @@ class TestBadInput:
             said = {"Records": [said]}
         assert "times" in reason(said)
 
+    @pytest.mark.slow
     def test_a_million_faults_are_one_refusal(self) -> None:
         assert "999,999 more" in reason('{"Records":[' + ",".join(["{}"] * 1_000_000) + "]}")
 
