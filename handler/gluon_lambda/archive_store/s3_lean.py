@@ -120,7 +120,7 @@ class LeanClient:
         signed = Request(f"{address.scheme}://{address.authority}{target}", headers_of(address, request))
         self._signer.add_auth(signed)
         try:
-            connection = self._idle.pop() if self._idle else self._connect(address)
+            connection = self._take_idle() or self._connect(address)
             head = connection.get(target, dict(signed.headers.items()))
             if head.status in (200, 206):
                 return answer_of(head, LeanBody(connection, self._idle))
@@ -129,6 +129,12 @@ class LeanClient:
             return Failure(None, None, as_botocore(error, address))
         connection.close()
         return Failure(parse_error(head, text), SimpleNamespace(status_code=head.status, headers=head.headers), None)
+
+    def _take_idle(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # to look first would not do: another thread may take the last one meanwhile
+            return None
 
     def _connect(self, address: Address) -> Connection:
         if address.scheme == "https" and self._tls is None:
