@@ -31,6 +31,7 @@ SLICE_BYTES = 1 << 18
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 REASONS = {
     200: "OK",
+    204: "No Content",
     206: "Partial Content",
     304: "Not Modified",
     403: "Forbidden",
@@ -38,6 +39,7 @@ REASONS = {
     405: "Method Not Allowed",
     412: "Precondition Failed",
     416: "Requested Range Not Satisfiable",
+    501: "Not Implemented",
 }
 
 
@@ -213,7 +215,14 @@ def serve(folder: Path, *options: str) -> Iterator[str]:
     Yields:
         Its URL, for ``AWS_ENDPOINT_URL_S3``. Any credentials will do.
     """
-    command = [sys.executable, "-m", "benchmarks.s3_server", str(folder), *options]
+    with started("benchmarks.s3_server", str(folder), *options) as url:
+        yield url
+
+
+@contextmanager
+def started(module: str, *arguments: str) -> Iterator[str]:
+    """A server of ours that prints its URL when it listens; ended with the context."""
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

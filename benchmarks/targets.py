@@ -20,6 +20,7 @@ class Target(NamedTuple):
         low: Lower end of its 95 % interval; None where it has none.
         high: Upper end of it.
         unit: Of the value; a ratio has none.
+        least: The least that it may be, in the place of ``limit``.
     """
 
     what: str
@@ -28,10 +29,13 @@ class Target(NamedTuple):
     low: float | None = None
     high: float | None = None
     unit: str = ""
+    least: float | None = None
 
     @property
     def reached(self) -> bool | None:
         """Whether the value is within the limit; None where there is no limit."""
+        if self.least is not None:
+            return self.measured >= self.least
         return None if self.limit is None else self.measured <= self.limit
 
 
@@ -128,5 +132,6 @@ def target_line(target: Target) -> str:
     interval = f" ({target.low:.{digits}f}–{target.high:.{digits}f})" if known else ""
     measured = f"{target.measured:.{digits}f}{target.unit and ' '}{target.unit}{interval}"
     limit = "" if target.limit is None else f"≤ {target.limit:.2f}"
+    limit = limit if target.least is None else f"≥ {target.least:.2f}"
     reached = {None: "(stated)", True: "yes", False: "NO"}[target.reached]
     return f"  {target.what:<66}{measured:>26}{limit:>10}  {reached}"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from benchmarks.bare_pixels import Box, bare_batch, middle
 from benchmarks.rivals import image_steps
 from benchmarks.workload import http_api_event
 from gluon_lambda.bootstrap import create_handler
@@ -37,14 +38,9 @@ if TYPE_CHECKING:
 
 INSTANT = "instant"
 HANDLER, BARE, PLAIN = "lambda_handler", "bare", "plain"
-CROP, SHORT_SIDE = image_steps.CROP, image_steps.SHORT_SIDE
 # Not counted: what happens once, at the first calls.
 UNCOUNTED = 20
 SEED = 20
-
-_SCALE = np.float32(1 / 255)
-_MEAN = tuple(np.float32(mean) for mean in image_steps.MEAN)
-_STD = tuple(np.float32(std) for std in image_steps.STD)
 
 
 class Context:
@@ -83,29 +79,14 @@ def make_instant(*, inputs: Sequence[TensorSpec], **_net: Any) -> InstantPredict
     return InstantPredictor(inputs)
 
 
-def decode(body: str, box: tuple[float, float, float, float]) -> Batch:
+def decode(body: str, box: Box) -> Batch:
     """The bare work: base64, decode, resize and crop in one, normalise; float32 of shape (1, 3, 224, 224).
-
-    Nothing is checked, nothing is asked of the file but its pixels, and the arithmetic is that of the handler.
 
     Args:
         body: The event's body.
-        box: What of the picture ends up in the array, worked out beforehand.
+        box: See ``bare_pixels.middle``.
     """
-    picture = Image.open(BytesIO(a2b_base64(body))).resize((CROP, CROP), Image.Resampling.BILINEAR, box)
-    batch = np.empty((1, 3, CROP, CROP), np.float32)
-    for plane, band, mean, std in zip(batch.reshape(3, CROP * CROP), "RGB", _MEAN, _STD, strict=True):
-        np.multiply(np.frombuffer(picture.tobytes("raw", band), np.uint8), _SCALE, out=plane)
-        np.subtract(plane, mean, out=plane)
-        np.divide(plane, std, out=plane)
-    return batch
-
-
-def middle(width: int, height: int) -> tuple[float, float, float, float]:
-    """The box that resizing the shorter side to SHORT_SIDE and cropping the middle would leave."""
-    factor = min(width, height) / SHORT_SIDE
-    left, top = ((side / factor - CROP) // 2 * factor for side in (width, height))
-    return (left, top, left + CROP * factor, top + CROP * factor)
+    return bare_batch(a2b_base64(body), box)
 
 
 class Timed(NamedTuple):

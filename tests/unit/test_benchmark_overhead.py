@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.bare_pixels import middle
 from benchmarks.pictures import Wanted, jpeg
 from benchmarks.rivals.image_steps import CROP, MEAN, SHORT_SIDE, STD
 from benchmarks.warm_overhead import difference, main, sums_of, table, tells_of_a_prediction
-from benchmarks.warm_pairs import decode, in_rounds, middle
+from benchmarks.warm_pairs import decode, in_rounds
 from gluon_lambda.archive_store.signature import InputDeclaration
 from gluon_lambda.services.image_steps import parse_steps
 from gluon_lambda.services.images import image_array
