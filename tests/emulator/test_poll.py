@@ -202,6 +202,18 @@ def test_the_messages_of_a_group_come_one_after_another(
 # The command.
 
 
+@pytest.fixture
+def folder(make_folder: MakeFolder) -> Path:
+    """The consumer's folder. On a busy machine, what it imports and waits for may take longer than the other functions may."""
+    return with_timeout(make_folder(HANDLER), 20)
+
+
+def with_timeout(folder: Path, seconds: int) -> Path:
+    template = folder / "template.yaml"
+    template.write_text(template.read_text().replace("Timeout: 2", f"Timeout: {seconds}"))
+    return folder
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "local_emulator", "poll", *arguments]
 
@@ -223,9 +235,9 @@ def poll(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 
 def test_objects_that_land_in_a_bucket_reach_the_function(
-    make_folder: MakeFolder, connect: Callable[[str], Any], endpoint: str
+    folder: Path, connect: Callable[[str], Any], endpoint: str
 ) -> None:
-    folder, jobs, s3 = make_folder(HANDLER), Jobs(connect("sqs")), connect("s3")
+    jobs, s3 = Jobs(connect("sqs")), connect("s3")
     s3.create_bucket(Bucket=jobs.name, CreateBucketConfiguration={"LocationConstraint": KEYS["AWS_REGION"]})
     notification = {"QueueArn": jobs.arn, "Events": ["s3:ObjectCreated:*"]}
     s3.put_bucket_notification_configuration(
@@ -247,9 +259,9 @@ def test_objects_that_land_in_a_bucket_reach_the_function(
 
 
 def test_a_function_invokes_itself_asynchronously_and_sends_messages_to_the_queue(
-    make_folder: MakeFolder, connect: Callable[[str], Any], endpoint: str
+    folder: Path, connect: Callable[[str], Any], endpoint: str
 ) -> None:
-    folder, jobs = make_folder(HANDLER), Jobs(connect("sqs"))
+    jobs = Jobs(connect("sqs"))
     jobs.send({"do": "invoke", "queue": jobs.url, "then": {"n": "the last"}})
     log = folder / "log"
     options = ("--queue", jobs.url, "--endpoint-url", endpoint, "--until-empty", "0", "--function-log", str(log))
@@ -263,8 +275,8 @@ def test_a_function_invokes_itself_asynchronously_and_sends_messages_to_the_queu
     assert "START RequestId" not in done.stderr
 
 
-def test_sandboxes_run_at_the_same_time(make_folder: MakeFolder, connect: Callable[[str], Any], endpoint: str) -> None:
-    folder, jobs = make_folder(HANDLER), Jobs(connect("sqs"))
+def test_sandboxes_run_at_the_same_time(folder: Path, connect: Callable[[str], Any], endpoint: str) -> None:
+    jobs = Jobs(connect("sqs"))
     jobs.send({"do": "meet", "both": 2}, {"do": "meet", "both": 2})
     batches = ("--batch-size", "1", "--concurrency", "2")
     done = poll(folder, "--queue", jobs.name, "--endpoint-url", endpoint, "--until-empty", "0", *batches)
@@ -275,9 +287,7 @@ def test_sandboxes_run_at_the_same_time(make_folder: MakeFolder, connect: Callab
 def test_what_always_fails_ends_in_the_dead_letter_queue_and_that_is_exit_code_1(
     make_folder: MakeFolder, connect: Callable[[str], Any], endpoint: str
 ) -> None:
-    folder, lost = make_folder(HANDLER), Jobs(connect("sqs"))
-    template = folder / "template.yaml"
-    template.write_text(template.read_text().replace("Timeout: 2", "Timeout: 1"))
+    folder, lost = with_timeout(make_folder(HANDLER), 1), Jobs(connect("sqs"))
     redrive = json.dumps({"deadLetterTargetArn": lost.arn, "maxReceiveCount": 2})
     jobs = Jobs(connect("sqs"), VisibilityTimeout="1", RedrivePolicy=redrive)
     jobs.send({"n": 1, "do": "never"}, {"n": 2})
@@ -304,13 +314,13 @@ def polling(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize(("options", "code"), [((), 0), (("--until-empty",), 130)])
 def test_an_interrupt_ends_it_with_the_summary_and_the_message_comes_again(
-    make_folder: MakeFolder,
+    folder: Path,
     connect: Callable[[str], Any],
     endpoint: str,
     options: tuple[str, ...],
     code: int,
 ) -> None:
-    folder, jobs = make_folder(HANDLER), Jobs(connect("sqs"))
+    jobs = Jobs(connect("sqs"))
     jobs.send({"n": 1}, {"do": "meet", "both": 2})
     with polling(folder, "--queue", jobs.url, "--endpoint-url", endpoint, "--batch-size", "1", *options) as process:
         until = time.monotonic() + 20

@@ -35,9 +35,9 @@ def answer(row):
     time.sleep(row.get("seconds", 0))
     return {"double": 2 * row["n"]}
 '''
-TIMEOUT_SECONDS = 3
+TIMEOUT_SECONDS = 4
 # With what is kept for storing and handing on, there is time for one row of this length in an invocation, and not for a second one.
-ONE_AN_INVOCATION = 0.35
+ONE_AN_INVOCATION = 0.7
 
 
 class Outputs(NamedTuple):
