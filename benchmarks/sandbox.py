@@ -156,6 +156,11 @@ class Sandbox:
     ) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def first_answer(self, event: bytes) -> ColdStart:
         """Hand over the first event and wait for its answer.
 
