@@ -296,8 +296,9 @@ def test_outputs_that_would_be_inputs_fail_init(start: Start, output: str, said:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(cloud: Cloud, start: Start) -> None:
+    """Rows of 2 KB, so that whoever holds them all holds 40 MB."""
     peaks = {}
-    lines = rows(100)
+    lines = [line.replace(":", ":" + " " * 1850) for line in rows(100)]
     for count in (10, 20_000):
         message = cloud.put(f"rows/{count}.jsonl", text_of([lines[at % 100] for at in range(count)]))
         with start(f"memory-{count}/") as function:
@@ -306,8 +307,9 @@ def test_memory_does_not_grow_with_the_rows(cloud: Cloud, start: Start) -> None:
             peaks[count] = peak_bytes(function)
         summary = json.loads(named(cloud.outputs(f"memory-{count}/"), ".jsonl/", "_summary.json"))
         assert (summary["rows"], summary["failed"]) == (count, 0)
-    # Two blocks of the input, one part of the results.
-    assert peaks[20_000] - peaks[10] < 3 * 8 * MEGABYTE, peaks
+    # Blocks of the input, three that are kept and those that are on their way, and the results, which are shorter than a part: 50 MB as
+    # measured, however many rows there are. All rows at a time would be 90 MB.
+    assert peaks[20_000] - peaks[10] < 8 * 8 * MEGABYTE, peaks
 
 
 def peak_bytes(function: LambdaProcess) -> int:

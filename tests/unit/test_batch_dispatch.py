@@ -31,12 +31,13 @@ from gluon_lambda.errors import (
     ModelNotFound,
     ObjectDenied,
     ObjectUnavailable,
+    OutOfMemory,
 )
 from gluon_lambda.event_sources import asynchronous, s3_batch, sqs, step_functions
 from gluon_lambda.event_sources.object_references import CONTINUATION, continuation_of, find_objects
 from gluon_lambda.types import Payload
 from tests.conftest import FakeContext
-from tests.memory_objects import Call, Hook, Killed, MemoryObjects, always
+from tests.memory_objects import Call, Hook, Killed, MemoryObjects, always, at_call
 
 DIGEST = "0123456789abcdef" * 4
 TEMPLATE = parse_output("s3://out/p/")
@@ -55,8 +56,11 @@ class Rows:
     most = 64
     sample = None
 
-    def __init__(self, *, tells_size: bool = True, spend: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, *, tells_size: bool = True, spend: Callable[[], None] = lambda: None, too_large: int | None = None
+    ) -> None:
         self.sizes: list[int] = []
+        self._too_large = too_large
         self._tells_size = tells_size
         self._spend = spend
 
@@ -71,9 +75,11 @@ class Rows:
         return int(value["x"])
 
     def run(self, rows: Sequence[int]) -> list[Any]:
-        """Fails whole where one row is poisonous."""
+        """Fails whole where one row is poisonous, or too large for this sandbox."""
         self._spend()
         self.sizes.append(len(rows))
+        if self._too_large in rows:
+            raise OutOfMemory("The net ran out of memory.")
         if POISON in rows:
             raise InferenceError("The net does not like it.", phase="inference")
         return [[row, len(rows)] if self._tells_size else row for row in rows]
@@ -332,6 +338,17 @@ class TestKilled:
         again = function_over(store, PUTS[name]).ask(*references)
         assert again == first
         assert {call.method for call in store.calls[before:]} <= {"facts", "read_small", "list"}
+
+    def test_errors_and_summary_are_those_of_the_results_that_are_stored_though_the_next_run_fares_better(self) -> None:
+        store = MemoryObjects("in", "out")
+        reference = store.put("in", "a.png", png(3))
+        with hooked(store.before, at_call(1, Killed(), method="write_new", key="_errors")), pytest.raises(Killed):
+            Function(store, batcher=Rows(too_large=3)).ask(reference)
+        (result,) = Function(store).ask(reference)
+        (line,) = lines_of(store, "a.png")
+        assert (line["error"]["type"], line["error"]["class"]) == ("OutOfMemory", "Transient")
+        assert lines_of(store, "a.png", "_errors") == [line]
+        assert (result.failed_rows, summary_of(store, "a.png")["failed"]) == (1, 1)
 
 
 def once_at(number: int, act: Callable[[], object]) -> Hook:
