@@ -58,6 +58,8 @@ class BatchInvoker:
         self._metrics = metrics
         self._template = parse_output(settings.output)
         self._connection = Connection()
+        # It tells of every client where its credentials came from.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
         self._served: dict[str, tuple[LoadedModel, Served]] = {}
 
     def __call__(self, source: BatchSource, event: Any, context: LambdaContext) -> Any:

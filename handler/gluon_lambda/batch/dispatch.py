@@ -71,8 +71,10 @@ def answer(call: BatchCall, desk: Desk, hand_over: HandOver) -> BatchAnswer:
     with ThreadPoolExecutor(CONNECTIONS, "s3", initializer=leave_binding) as pool:
         for portion in portions(call.objects, order.newest):
             done = _answer_portion([call.objects[at] for at in portion], desk, pool)
-            results.update(zip(portion, (_handed_over(result, hand_over) for result in done), strict=True))
-    return BatchAnswer(tuple(results[at] for at in range(len(call.objects))), call.refused)
+            results.update(zip(portion, done, strict=True))
+    got_on = any(_got_on(result) for result in results.values())
+    handed = (_handed_over(results[at], hand_over, got_on=got_on) for at in range(len(call.objects)))
+    return BatchAnswer(tuple(handed), call.refused)
 
 
 def portions(objects: Sequence[ObjectRef], wanted: Sequence[int]) -> Iterator[list[int]]:
@@ -183,19 +185,23 @@ def _ended(begun: Begun, done: Answered, desk: Desk) -> ObjectResult:
     return done_result(begun.reference, ended) if ended else ObjectResult(begun.reference, "untouched")
 
 
-def _handed_over(result: ObjectResult, hand_over: HandOver) -> ObjectResult:
+def _got_on(result: ObjectResult) -> bool:
+    """Whether the call has got further with an object."""
+    return result.state == "done" or (result.state == "continued" and result.rows > result.reference.rows)
+
+
+def _handed_over(result: ObjectResult, hand_over: HandOver, *, got_on: bool) -> ObjectResult:
     """The result, once whoever goes on has been told; an object that gets nowhere is left to the trigger, and in the end to its dead letters."""
     if result.state != "continued" and not (result.state == "untouched" and hand_over.takes_untouched):
         return result
     reference = result.reference
-    if goes_nowhere(reference, result.rows):
-        stuck = stalled(reference, result.rows)
+    # One whose turn did not come is not stuck where others got on.
+    stuck = 0 if result.state == "untouched" and got_on else stalled(reference, result.rows)
+    if goes_nowhere(reference, stuck):
         reason = f"given up after {reference.hand_overs} hand-overs: the last {stuck} got no further than row {result.rows:,}"
         _LOGGER.error("%s: %s", reference.uri, reason)
         return result._replace(state="transient", message=reason)
-    next_ = reference._replace(
-        hand_overs=reference.hand_overs + 1, stalled=stalled(reference, result.rows), rows=result.rows
-    )
+    next_ = reference._replace(hand_overs=reference.hand_overs + 1, stalled=stuck, rows=result.rows)
     try:
         if hand_over.channel:
             hand_over.channel.send(hand_over.message(next_))

@@ -74,9 +74,9 @@ def stalled(reference: ObjectRef, rows: int) -> int:
     return reference.stalled + 1 if rows <= reference.rows else 0
 
 
-def goes_nowhere(reference: ObjectRef, rows: int) -> bool:
-    """Whether an object should be given up instead of handed on once more."""
-    return stalled(reference, rows) >= MOST_STALLED or reference.hand_overs >= MOST_HAND_OVERS
+def goes_nowhere(reference: ObjectRef, stuck: int) -> bool:
+    """Whether an object should be given up instead of handed on once more, of whose last hand-overs so many got no further."""
+    return stuck >= MOST_STALLED or reference.hand_overs >= MOST_HAND_OVERS
 
 
 @contextmanager

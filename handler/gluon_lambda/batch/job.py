@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import BinaryIO, NamedTuple, cast
 
@@ -30,6 +31,7 @@ from gluon_lambda.errors import (
 )
 from gluon_lambda.services.batching import RowBatcher
 
+_LOGGER = logging.getLogger("gluon_lambda.batch")
 # Lines are stored when there are so many, so that memory stays flat however many rows there are.
 PART_BYTES = 8 << 20
 
@@ -147,9 +149,8 @@ def go_on(begun: Begun, desk: Desk) -> ObjectResult:
         return _go_on(begun, desk)
     except GluonLambdaError as error:
         if is_transient(error):
-            with suppress(
-                GluonLambdaError
-            ):  # what is finished need not be done again; the error that counts is the first
+            # What is finished need not be done again; the error that counts is the first.
+            with suppress(GluonLambdaError):
                 begun.progress.store_part()
         return failed(begun.reference, error, desk, begun.facts)
 
@@ -172,17 +173,27 @@ def _answer_rows(begun: Begun, desk: Desk) -> bool:
     """Answer rows until there are no more; False where time ran out, or another run's batch size counts from now on."""
     progress = begun.progress
     with closing(answered(rows_left(begun, desk), begun.served.batcher, size=progress.batch_size)) as batches:
-        began = time.perf_counter()
+        began, is_told = time.perf_counter(), False
         while desk.deadline.has_time():
             batch = _whole(batches, progress.batch_size)
             if not batch:
                 return True
+            is_told = is_told or log_first_failure(begun.reference, batch)
             for each in batch:
                 take(progress, each)
             if progress.pending_bytes >= desk.part_bytes and not progress.store_part():
                 return False
             desk.deadline.note((time.perf_counter() - began) * 1000)
             began = time.perf_counter()
+    return False
+
+
+def log_first_failure(reference: ObjectRef, batch: Sequence[Answered]) -> bool:
+    """Log what an archive's code raised, with its traceback, which is in no output; one row tells what all of them suffer from."""
+    for each in batch:
+        if each.error is not None and each.error.__cause__ is not None:
+            _LOGGER.warning("%s, row %d: %s", reference.uri, each.row.number, each.error, exc_info=each.error)
+            return True
     return False
 
 
