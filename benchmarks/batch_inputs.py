@@ -36,8 +36,8 @@ def zip_of(pictures: Sequence[bytes], count: int) -> bytes:
 
 
 def review_rows(count: int) -> bytes:
-    """JSON Lines for char_cnn, each another review."""
-    return json_lines({**REVIEW, "review_title": f"{REVIEW['review_title']}, part {at}"} for at in range(count))
+    """JSON Lines for char_cnn, each another review; in a list, which both of its services take."""
+    return json_lines([{**REVIEW, "review_title": f"{REVIEW['review_title']}, part {at}"}] for at in range(count))
 
 
 def number_rows(count: int) -> bytes:
