@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.conftest import TENSOR_SIGNATURE, ExportedNet, write_archive
 from tests.lambda_process import NEXT, PATIENCE_SECONDS, LambdaProcess, Reply, http_event, running
+from tests.scripted_s3 import Asked, RelayingS3, breaking_off, error_bytes, failing, resetting, well
 
 # All tests of a process share moto's buckets and queues.
 INPUT, OUTPUT = "input-of-batches", "output-of-batches"
@@ -247,6 +248,38 @@ def test_what_there_is_no_time_for_goes_on_by_the_queue(cloud: Cloud, start: Sta
         assert invoke(function, sqs_event(body)) == {"batchItemFailures": []}
     summary = json.loads(named(cloud.outputs("handed-on/"), "late.jsonl/", "_summary.json"))
     assert (summary["rows"], summary["invocations"]) == (3, 2)
+
+
+class Throttling(RelayingS3):
+    """Moto's S3, which answers no request for some of the keys.
+
+    Attributes:
+        throttled: Parts of their targets.
+    """
+
+    throttled: tuple[str, ...] = ()
+
+    def answer(self, request: Asked) -> bytes:
+        if any(part in request.target for part in self.throttled):
+            return error_bytes(503, "SlowDown")
+        return super().answer(request)
+
+
+def test_what_an_overloaded_s3_does_not_give_comes_again_and_nothing_else(cloud: Cloud, start: Start) -> None:
+    messages = [cloud.put(f"images/slow-{number}.png", png(number)) for number in range(12)]
+    s3 = Throttling(cloud.environ["AWS_ENDPOINT_URL"])
+    s3.throttled = (f"/{INPUT}/images/slow-3.png", "/images/slow-7.png/")
+    s3.script += [failing(503, "SlowDown"), well, resetting, well, well, breaking_off(20), well, well] * 2
+    with closing(s3), start("slow/", AWS_ENDPOINT_URL_S3=s3.url, AWS_MAX_ATTEMPTS="3") as function:
+        function.expect(NEXT)
+        told = invoke(function, sqs_event(*messages))
+        assert told == {"batchItemFailures": [{"itemIdentifier": "m3"}, {"itemIdentifier": "m7"}]}
+        assert len([key for key in cloud.outputs("slow/") if key.endswith("_summary.json")]) == 10
+        s3.throttled = ()
+        assert invoke(function, sqs_event(messages[3], messages[7])) == {"batchItemFailures": []}
+    outputs = cloud.outputs("slow/")
+    assert len([key for key in outputs if key.endswith("_summary.json")]) == 12
+    assert all("prediction" in results(outputs, f"slow-{number}.png/")[0] for number in range(12))
 
 
 def test_batch_operations_and_step_functions_are_told_of_each_object(cloud: Cloud, start: Start) -> None:
