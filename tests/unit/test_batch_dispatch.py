@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -872,18 +873,16 @@ class TestManyImages:
     def test_nothing_more_is_fetched_when_time_is_up(self) -> None:
         store = MemoryObjects("in", "out")
         references = [store.put("in", f"{number:02d}.png", png(number)) for number in range(60)]
-        clock, gate = Clock(RESERVE_MS + 1000), threading.Event()
+        clock = Clock(RESERVE_MS + 1000)
 
         def hook(call: Call) -> None:
             if call.method == "read" and call.key > "20":
-                gate.wait(10)
-
-        def spend() -> None:
-            clock.spend(2000)
-            threading.Timer(0.2, gate.set).start()
+                time.sleep(1.5)  # time is up long before
 
         with hooked(store.before, hook):
-            results = Function(store, size=4, batcher=Rows(spend=spend), clock=clock, channel=Sent()).ask(*references)
+            results = Function(
+                store, size=4, batcher=Rows(spend=lambda: clock.spend(2000)), clock=clock, channel=Sent()
+            ).ask(*references)
         assert "untouched" in states(results)
         assert len([call for call in store.calls if call.method == "read"]) < 50
 
