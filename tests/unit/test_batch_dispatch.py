@@ -498,6 +498,17 @@ class TestDeadlines:
         Function(store, clock=Clock(RESERVE_MS), channel=channel).send(asynchronous, notification("a/rows ü.jsonl"))
         assert channel.take()[CONTINUATION]["hand_overs"] == 1
 
+    @pytest.mark.parametrize(("milliseconds", "state"), [(2000, "continued"), (0, "transient")])
+    def test_an_object_whose_turn_did_not_come_is_stuck_only_where_nobody_got_on(
+        self, milliseconds: int, state: str
+    ) -> None:
+        store, channel = MemoryObjects("in", "out"), Sent()
+        objects = [store.put("in", f"{name}.jsonl", json_lines(40), content_type=LINES_TYPE) for name in "ab"]
+        clock = Clock(RESERVE_MS + milliseconds)
+        function = Function(store, batcher=Rows(spend=lambda: clock.spend(1000)), clock=clock, channel=channel)
+        _, last = function.ask(objects[0], objects[1]._replace(hand_overs=3, stalled=1), channel="invoke")
+        assert (last.state, last.reference.stalled) == (state, 1)
+
     def test_a_channel_that_takes_nothing_leaves_the_object_to_the_trigger(self) -> None:
         store, channel = MemoryObjects("in", "out"), Sent(ObjectUnavailable("the queue is gone"))
         store.put("in", "a.jsonl", json_lines(40), content_type=LINES_TYPE)

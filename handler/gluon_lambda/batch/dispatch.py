@@ -195,8 +195,9 @@ def _handed_over(result: ObjectResult, hand_over: HandOver, *, got_on: bool) -> 
     if result.state != "continued" and not (result.state == "untouched" and hand_over.takes_untouched):
         return result
     reference = result.reference
-    # One whose turn did not come is not stuck where others got on.
-    stuck = 0 if result.state == "untouched" and got_on else stalled(reference, result.rows)
+    stuck = stalled(reference, result.rows)
+    if stuck and got_on:  # others took the time
+        stuck = reference.stalled
     if goes_nowhere(reference, stuck):
         reason = f"given up after {reference.hand_overs} hand-overs: the last {stuck} got no further than row {result.rows:,}"
         _LOGGER.error("%s: %s", reference.uri, reason)
