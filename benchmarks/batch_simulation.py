@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from benchmarks.batch_costs import Prices, bill, billed_ms, per_million, prefixe
 from benchmarks.batch_durations import Durations, Measured, load
 from benchmarks.batch_measuring import MB_A_CPU, Asked, Setting, measure, quota_group
 from benchmarks.contenders import ROOT
-from benchmarks.cpu_quota import QuotaUnavailable
+from benchmarks.cpu_quota import QuotaGroup, QuotaUnavailable
 from benchmarks.machine import cpu_time, foreign_share, machine_facts
 from benchmarks.simulated_batches import NO_THING, Arrival, Faults, Outcome, Plan, Simulation, Trigger
 from benchmarks.simulated_fleet import SQS_STANDARD, FleetRules, Scaling, fixed, sqs_provisioned
@@ -247,46 +248,50 @@ def questions(names: Sequence[str]) -> list[Asked]:
 
 
 def take_measurements(options: argparse.Namespace) -> None:
-    """Measure every model at every memory size and distance of S3, and store it."""
-    logs = MEASURED.parent / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    """Measure every model at every memory size and distance of S3; each is stored when it is there."""
+    (MEASURED.parent / "logs").mkdir(parents=True, exist_ok=True)
     before, measured = cpu_time(), []
     with ExitStack() as stack:
-        group = None
-        try:
-            group = quota_group(stack)
-        except QuotaUnavailable as error:
-            print(f"No CPU quota: {error}. Only what needs all CPUs is measured.", file=sys.stderr)
+        group = group_or_none(stack)
         for asked in questions(options.models):
-            for setting in settings(options):
-                if group is None and round(setting.memory_mb / MB_A_CPU) != len(os.sched_getaffinity(0)):
-                    continue
-                measured.append(
-                    measure(
-                        asked,
-                        setting,
-                        group=group,
-                        library_path=os.environ.get("LD_LIBRARY_PATH", str(ROOT / "build" / "lib")),
-                        python=Path(sys.executable),
-                        logs=logs,
-                    )
-                )
+            for setting in settings(options, has_quota=group is not None):
+                measured.append(measured_here(asked, setting, group))
                 print(described(measured[-1]), flush=True)
-    machine = machine_facts() | {"cpu_share_of_other_work": round(foreign_share(before, cpu_time()), 3)}
-    content = {
-        "machine": machine,
-        "taken": time.strftime("%Y-%m-%d"),
-        "measured": [each.to_json() for each in measured],
-    }
+                store(measured, foreign_share(before, cpu_time()))
+
+
+def group_or_none(stack: ExitStack) -> QuotaGroup | None:
+    """A group with a CPU quota; None, and why on stderr, where there can be none."""
+    try:
+        return quota_group(stack)
+    except QuotaUnavailable as error:
+        print(f"No CPU quota: {error}. Only what needs all CPUs is measured.", file=sys.stderr)
+        return None
+
+
+def measured_here(asked: Asked, setting: Setting, group: QuotaGroup | None) -> Measured:
+    """One measurement, with this interpreter."""
+    library_path = os.environ.get("LD_LIBRARY_PATH", str(ROOT / "build" / "lib"))
+    logs, python = MEASURED.parent / "logs", Path(sys.executable)
+    return measure(asked, setting, group=group, library_path=library_path, python=python, logs=logs)
+
+
+def store(measured: Sequence[Measured], foreign: float) -> None:
+    """Write what was measured, with the machine, and the share of its CPU time that others took meanwhile."""
+    machine = machine_facts() | {"cpu_share_of_other_work": round(foreign, 3)}
+    each = [one.to_json() for one in measured]
+    content = {"machine": machine, "taken": time.strftime("%Y-%m-%d"), "measured": each}
     MEASURED.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def settings(options: argparse.Namespace) -> Iterator[Setting]:
-    """What is measured of each model."""
+def settings(options: argparse.Namespace, *, has_quota: bool) -> Iterator[Setting]:
+    """What is measured of each model; without a quota only sandboxes that have all CPUs of this machine."""
     for memory_mb in options.memories:
+        if not has_quota and round(memory_mb / MB_A_CPU) != len(os.sched_getaffinity(0)):
+            continue
         for latency_ms in options.latencies:
             plain = Setting(memory_mb, latency_ms)
-            yield plain._replace(starts=1, rounds=3) if options.quick else plain
+            yield plain._replace(starts=2, rounds=6) if options.quick else plain
 
 
 def described(measured: Measured) -> str:
@@ -375,6 +380,8 @@ def prices_of(pairs: Sequence[str]) -> Prices:
 def main(arguments: Sequence[str]) -> None:
     """Measure, or compute from what was measured."""
     options = parse(arguments)
+    # So that sandboxes and their group go with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if options.measure:
         take_measurements(options)
     if not MEASURED.is_file():
