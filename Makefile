@@ -14,7 +14,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
 
 CODE := handler archives local_emulator layers benchmarks tests
 
-.PHONY: help setup port-is-free run demo-batch test test-slow test-versions check format archives bench clean
+.PHONY: help setup port-is-free run demo-batch test test-slow test-versions check format archives bench bench-batch clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -87,6 +87,10 @@ bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold start
 	@benchmarks/setup_naive.sh build/bench/naive
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks.cold_start
+
+bench-batch: setup $(BUILT)/char_cnn.model ## batches against the bare net and single invocations, and their memory (some minutes, on a quiet machine)
+	@benchmarks/setup_naive.sh build/bench/naive
+	@$(BIN)/python -m benchmarks.batch
 
 clean: ## remove what was built; .venv stays
 	rm -rf build

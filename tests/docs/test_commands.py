@@ -22,6 +22,7 @@ from tests.end_to_end.endpoint import Endpoint, next_line, served_by, shell_vari
 NOT_RUN = {
     "make test": "it is what runs this",
     "make bench": "minutes; its script's options are checked",
+    "make bench-batch": "minutes; its script's options are checked",
 }
 OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+)\b")
 LARGE = re.compile(r"curl .*/alexnet_\w+/predict")  # archives of 244 MB, which `make archives` builds
