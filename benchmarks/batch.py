@@ -62,9 +62,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
     parser.add_argument("--rounds", type=positive, default=5, help="turns of each contender (5)")
-    parser.add_argument("--images", type=positive, default=256, help="in a zip, and as objects of one event (256)")
-    parser.add_argument("--alone", type=positive, default=64, help="images with an invocation for each, in a turn (64)")
-    parser.add_argument("--reviews", type=positive, default=256, help="rows for char_cnn in a turn (256)")
+    parser.add_argument("--images", type=positive, default=192, help="in a zip, and as objects of one event (192)")
+    parser.add_argument("--alone", type=positive, default=32, help="images with an invocation for each, in a turn (32)")
+    parser.add_argument("--reviews", type=positive, default=128, help="rows for char_cnn in a turn (128)")
     parser.add_argument(
         "--most-rows", type=positive, default=MEMORY_ROWS[-1], help="rows that memory is looked at with"
     )
