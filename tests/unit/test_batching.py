@@ -368,7 +368,7 @@ class Machine:
 
 
 def test_the_smallest_size_near_the_best_is_taken() -> None:
-    assert smallest_good({1: 50.0, 2: 90.0, 4: 96.0, 8: 100.0, 16: 99.0}) == 4
+    assert smallest_good({1: 50.0, 2: 90.0, 4: 96.0, 8: 100.0, 16: 100.5}) == 8
     assert smallest_good({1: 50.0}) == 1
 
 

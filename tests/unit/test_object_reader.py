@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from gluon_lambda.batch.objects import Facts
-from gluon_lambda.batch.reader import ObjectReader, open_object
+from gluon_lambda.batch.reader import BLOCK_BYTES, ObjectReader, open_object
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import ObjectReplaced, ObjectUnavailable
 from tests.memory_objects import Call, MemoryObjects, at_call
@@ -162,8 +162,8 @@ class Asking(MemoryObjects):
         return b"x" * length
 
 
-@pytest.mark.parametrize(("size", "first"), [(5, 5), (20 << 20, 8 << 20)])
-def test_an_object_is_read_in_the_state_of_its_facts_and_in_blocks_of_8_mib(size: int, first: int) -> None:
+@pytest.mark.parametrize(("size", "first"), [(5, 5), (20 << 20, BLOCK_BYTES)])
+def test_an_object_is_read_in_the_state_of_its_facts_and_in_blocks(size: int, first: int) -> None:
     store = Asking()
     with open_object(store, ObjectRef("in", "a"), Facts(size, "tag", "v1")) as stream:
         assert stream.read(1) == b"x"

@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from gluon_lambda.batch.event_order import latest
-from gluon_lambda.batch.formats.detection import is_image
 from gluon_lambda.batch.handing_on import Channel, goes_nowhere, stalled
 from gluon_lambda.batch.job import (
     Begun,
@@ -23,6 +22,7 @@ from gluon_lambda.batch.job import (
     done_result,
     failed,
     go_on,
+    is_one_image,
     look,
     route,
     rows_left,
@@ -99,7 +99,7 @@ def _answer_portion(references: Sequence[ObjectRef], desk: Desk, pool: ThreadPoo
     if not desk.deadline.has_time():
         return [ObjectResult(reference, "untouched") for reference in references]
     begun = [each.result() if isinstance(each, Future) else each for each in _begun(references, desk, pool)]
-    images = [each for each in begun if isinstance(each, Begun) and is_one_image(each)]
+    images = [each for each in begun if isinstance(each, Begun) and is_new_image(each)]
     answers = _answer_images(images, desk, pool)
     return [answers.get(id(each)) or _result(each, desk) for each in begun]
 
@@ -121,12 +121,10 @@ def _result(each: Begun | ObjectResult, desk: Desk) -> ObjectResult:
     return go_on(each, desk) if isinstance(each, Begun) else each
 
 
-def is_one_image(begun: Begun) -> bool:
+def is_new_image(begun: Begun) -> bool:
     """Whether an object is an image of which nothing has been done: it may be answered together with others."""
-    facts = begun.facts
-    is_plain = facts.content_encoding in ("", "identity", "aws-chunked") and not begun.reference.key.endswith(".gz")
     is_new = begun.progress.next_row == 0 and not begun.progress.complete
-    return is_plain and is_new and is_image(facts.content_type, begun.reference.key)
+    return is_new and is_one_image(begun.reference, begun.facts)
 
 
 def _answer_images(images: Sequence[Begun], desk: Desk, pool: ThreadPoolExecutor) -> dict[int, ObjectResult]:

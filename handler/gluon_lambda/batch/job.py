@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple, cast
 from gluon_lambda.batch.deadline import Deadline
 from gluon_lambda.batch.failures import is_transient
 from gluon_lambda.batch.formats.csv_rows import Columns
+from gluon_lambda.batch.formats.detection import is_image
 from gluon_lambda.batch.formats.opening import open_rows
 from gluon_lambda.batch.lines import error_line, prediction_line
 from gluon_lambda.batch.micro_batches import Answered, answered
@@ -33,7 +34,7 @@ from gluon_lambda.services.batching import RowBatcher
 
 _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Lines are stored when there are so many, so that memory stays flat however many rows there are.
-PART_BYTES = 8 << 20
+PART_BYTES = 2 << 20
 
 
 class Served(NamedTuple):
@@ -135,12 +136,18 @@ def begin(found: Found, served: Served | GluonLambdaError, desk: Desk) -> Begun 
     target = place(desk.template, reference, facts, model=served.name, digest=served.digest)
     work = Work(reference, facts, served.name, served.digest, served.size, desk.producer)
     try:
-        progress = open_progress(desk.store, target, work)
+        progress = open_progress(desk.store, target, work, is_one_row=is_one_image(reference, facts))
     except GluonLambdaError as error:
         return failed(reference, error, desk, facts)
     if isinstance(progress, Done):
         return done_result(reference, progress)
     return Begun(reference, facts, served, progress)
+
+
+def is_one_image(reference: ObjectRef, facts: Facts) -> bool:
+    """Whether an object is an image by its type or name, and not in a gzip."""
+    is_plain = facts.content_encoding in ("", "identity", "aws-chunked") and not reference.key.endswith(".gz")
+    return is_plain and is_image(facts.content_type, reference.key)
 
 
 def go_on(begun: Begun, desk: Desk) -> ObjectResult:

@@ -15,7 +15,7 @@ from gluon_lambda.batch_records import ObjectRef
 PRODUCER = "gluon-lambda-producer"
 
 # Objects up to this size are written in one request, longer ones in parts of it. S3 takes 10,000 parts: 84 GB.
-PART_BYTES = 8 << 20
+PART_BYTES = 5 << 20
 # How often a body that breaks off is asked for, and a write that collides with another one is tried.
 ATTEMPTS = 4
 

@@ -34,7 +34,7 @@ FAILED = "gluon-lambda-failed"
 REFUSED = "gluon-lambda-refused"
 
 # Large enough that S3's answer time does not count, small beside a net.
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 # S3 takes 2 KB of metadata, and a key of 1,024 bytes can be three times as long once it is percent-encoded.
 _LONGEST_INPUT = 1500
 

@@ -41,7 +41,7 @@ PLAN = "plan.json"
 
 
 def open_progress(
-    store: ObjectStore, place: Place, work: Work, *, clock: Callable[[], float] = time.time
+    store: ObjectStore, place: Place, work: Work, *, is_one_row: bool = False, clock: Callable[[], float] = time.time
 ) -> Progress | Done:
     """How far an object is.
 
@@ -49,6 +49,7 @@ def open_progress(
         store: S3.
         place: Where the outputs go.
         work: What is to be done.
+        is_one_row: Whether the object is one row, of which no parts can lie there: then nobody asks for them.
         clock: Seconds since 1970.
 
     Returns:
@@ -58,7 +59,11 @@ def open_progress(
         ObjectError: As the store does; ObjectRefused, too, where a plan or a summary is there that cannot be read.
     """
     with _needed():
-        return Outputs(store, place, work).done() or Progress(store, place, work, clock)
+        done = Outputs(store, place, work).done()
+        if done is not None:
+            return done
+        plan = None if is_one_row else store.read_small(place.bucket, place.parts + PLAN)
+        return Progress(store, place, work, clock, plan=plan)
 
 
 @contextmanager
@@ -76,7 +81,9 @@ class Progress:
     Rows are given in order by ``add``, from ``next_row`` on; ``store_part`` keeps them, ``finish`` writes the outputs.
     """
 
-    def __init__(self, store: ObjectStore, place: Place, work: Work, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: ObjectStore, place: Place, work: Work, clock: Callable[[], float], *, plan: bytes | None
+    ) -> None:
         self._store = store
         self._place = place
         self._work = work
@@ -86,7 +93,6 @@ class Progress:
         self._batch_size = work.batch_size
         self._stored = Stored()
         self._forget_pending()
-        plan = store.read_small(place.bucket, place.parts + PLAN)
         self._planned = plan is not None
         if plan is not None:
             batch_size, self._started = self._read_plan(plan)

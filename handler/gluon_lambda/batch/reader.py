@@ -13,7 +13,7 @@ from gluon_lambda.batch.objects import Facts, ObjectStore
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.pending import Pending, begin
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 2 << 20
 # What small reads and lines are cut from.
 BUFFER_BYTES = 256 << 10
 

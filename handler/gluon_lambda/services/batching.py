@@ -42,7 +42,7 @@ USUAL = 8
 # From 2 to so many rows at a time give each of them the same bits, on one machine.
 SAME_BITS = 8
 # A size that reaches so much of the best throughput is as good, and smaller.
-_GOOD_ENOUGH = 0.95
+_GOOD_ENOUGH = 0.99
 # Of a batch so full the rest is filled up; an emptier one is run in parts.
 _FULL = 7 / 8
 _MOST_TIMINGS = 5
@@ -336,7 +336,7 @@ class Measuring(NamedTuple):
 
 
 def measure_size(batcher: RowBatcher, within: Measuring) -> int:
-    """The batch size that a net likes: the smallest power of two that reaches 95 % of the best throughput on this machine.
+    """The batch size that a net likes: the smallest power of two that comes within 1 % of the best throughput on this machine.
 
     Returns:
         From 1 to ``LARGEST``; ``USUAL`` where there is nothing to measure with.
