@@ -152,9 +152,9 @@ class Parts(NamedTuple):
     """An object that is not answered in one go.
 
     Attributes:
-        input_blocks: How many blocks of 8 MiB it has.
+        input_blocks: How many blocks it has (``gluon_lambda.batch.reader.BLOCK_BYTES``).
         parts: How many parts are stored.
-        part_blocks: How many blocks of 4 MiB these have together.
+        part_blocks: How many blocks these have together (``gluon_lambda.batch.outputs.BLOCK_BYTES``).
         runs: How many invocations work on it.
         failed: Whether rows of it are errors.
     """
@@ -167,7 +167,7 @@ class Parts(NamedTuple):
 
 
 def requests_of_parts(work: Parts) -> dict[str, int]:
-    """How often S3 is asked for such an object, whose results are no longer than 8 MiB (longer ones: one PUT more for each 8 MiB, two POSTs).
+    """How often S3 is asked for such an object, whose results fit into one request (longer ones: a PUT for each part, and two POSTs).
 
     Each run looks at object, summary and plan, and all but the first list the parts. Then the plan, the parts and the end's mark are written; the
     summary is looked for once more, and the results in a listing; the parts are read (for the errors once more), results, errors and summary
