@@ -36,7 +36,7 @@ from gluon_lambda.services.batching import SAME_BITS
 
 _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Requests to S3 that are under way at a time: each waits some 20 ms for its answer.
-CONNECTIONS = 8
+CONNECTIONS = 32
 # Images that are looked at, fetched and answered together; and their size, since all of them are in memory.
 _TOGETHER = 64
 _TOGETHER_BYTES = 64 << 20

@@ -25,7 +25,7 @@ from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.pending import Pending, begin
 
 # One for each thread that reads ahead, decodes, or sends a part.
-CONNECTIONS = 16
+CONNECTIONS = 80
 # What is taken of a body at a time.
 _CHUNK_BYTES = 256 << 10
 _MOST_DELETED = 1000
