@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from PIL import Image, UnidentifiedImageError
 
 from gluon_lambda.batch.deadline import RESERVE_MS, Deadline
-from gluon_lambda.batch.dispatch import HandOver, answer
+from gluon_lambda.batch.dispatch import CONNECTIONS, HandOver, answer
 from gluon_lambda.batch.handing_on import MOST_HAND_OVERS, Channel, InvokeChannel, QueueChannel
 from gluon_lambda.batch.job import Desk, Served
 from gluon_lambda.batch.objects import PRODUCER, Facts
@@ -895,7 +895,7 @@ class TestManyImages:
                 store, size=4, batcher=Rows(spend=lambda: clock.spend(2000)), clock=clock, channel=Sent()
             ).ask(*references)
         assert "untouched" in states(results)
-        assert len([call for call in store.calls if call.method == "read"]) < 50
+        assert len([call for call in store.calls if call.method == "read"]) <= 20 + CONNECTIONS
 
 
 class Client:
