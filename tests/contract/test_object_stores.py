@@ -310,10 +310,11 @@ def test_threads_share_a_store(place: Place) -> None:
     wrong: list[int] = []
 
     def read(start: int) -> None:
-        if place.store.read(reference, start, 1 << 20) != LONG[start : start + (1 << 20)]:
-            wrong.append(start)
+        wrong.append(start)
+        if place.store.read(reference, start, 1 << 20) == LONG[start : start + (1 << 20)]:
+            wrong.remove(start)
 
-    threads = [threading.Thread(target=read, args=(number << 20,)) for number in range(12)]
+    threads = [threading.Thread(target=read, args=(number << 20,)) for number in range(len(LONG) >> 20)]
     for thread in threads:
         thread.start()
     for thread in threads:

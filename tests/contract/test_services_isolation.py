@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import threading
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -274,3 +276,25 @@ def test_modules_whose_code_is_gone_are_not_found_by_others(tmp_path: Path) -> N
     code.close()
     with pytest.raises(ModuleNotFoundError):
         __import__("lonely")
+
+
+def test_an_archive_is_forgotten_while_another_thread_imports(tmp_path: Path) -> None:
+    ended, usual = threading.Event(), sys.getswitchinterval()
+
+    def import_more() -> None:
+        while not ended.is_set():
+            for number in range(50):
+                sys.modules[f"made_up_{number}"] = ModuleType("made_up")
+            for number in range(50):
+                del sys.modules[f"made_up_{number}"]
+
+    other = threading.Thread(target=import_more)
+    sys.setswitchinterval(1e-6)
+    other.start()
+    try:
+        for _ in range(300):
+            ArchiveCode(name="forgotten", folder=str(tmp_path)).close()
+    finally:
+        sys.setswitchinterval(usual)
+        ended.set()
+        other.join()

@@ -106,6 +106,7 @@ def test_single_invokes_print_the_answer(numbers_folder: Path, command: Command)
     assert json.loads(run(command, numbers_folder).stdout) == {"prediction": expected}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", POLL, ids=names(POLL))
 def test_a_queue_on_this_machine_is_polled_until_it_is_empty(numbers_folder: Path, command: Command) -> None:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -119,6 +120,7 @@ def test_a_queue_on_this_machine_is_polled_until_it_is_empty(numbers_folder: Pat
         server.stop()
 
 
+@pytest.mark.slow
 def test_make_demo_batch_shows_predictions_errors_and_a_summary_with_their_keys(demo_batch: str) -> None:
     assert re.search(r"^messages +27 received: 27 done, 0 left to come again$", demo_batch, re.MULTILINE)
     assert re.findall(r"^(\w+): (\d+) objects", demo_batch, re.MULTILINE) == [

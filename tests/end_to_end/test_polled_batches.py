@@ -122,6 +122,7 @@ def ended(poller: subprocess.Popen[str], within: float = 60) -> str:
     return told
 
 
+@pytest.mark.slow
 def test_a_sandbox_that_dies_within_an_object_leaves_what_a_retry_completes_byte_for_byte(account: Account) -> None:
     account.notify()
     marker, undisturbed = account.folder / "died", account.folder / "never dies"

@@ -92,7 +92,10 @@ class ArchiveCode:
         self._forget_aliases()
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        for name in [name for name in sys.modules if name == self._package or name.startswith(self._package + ".")]:
+        # A copy first, made in one step: another thread may be importing.
+        for name in [
+            each for each in list(sys.modules) if each == self._package or each.startswith(self._package + ".")
+        ]:
             del sys.modules[name]
         self._root = ModuleType(self._package)
         # A module and its functions refer to one another, so only the collector frees them, and with them whole nets. Rare, and
