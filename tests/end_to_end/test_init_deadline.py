@@ -213,7 +213,9 @@ class TestFailedLate:
         assert function.exit_code() != 0
         assert function.calls_left() == []
 
-    @pytest.mark.parametrize("path", ["/ping", "/", "/models", "/openapi.json"])
+    @pytest.mark.parametrize(
+        "path", ["/ping", *(pytest.param(path, marks=pytest.mark.slow) for path in ("/", "/models", "/openapi.json"))]
+    )
     def test_no_document_says_that_all_is_well(self, start: Start, gate: Gate, path: str) -> None:
         function = start()
         function.expect(NEXT)
@@ -235,6 +237,7 @@ class TestFailedLate:
         assert function.exit_code() != 0
 
 
+@pytest.mark.slow  # time has to pass
 class TestNotInTheInvocationEither:
     def test_the_answer_is_504_in_time_and_the_next_invocation_is_answered(self, start: Start, gate: Gate) -> None:
         function = start()
@@ -278,6 +281,7 @@ class TestNotInTheInvocationEither:
 
 
 class TestStartsThatHaveMinutes:
+    @pytest.mark.slow  # time has to pass
     @pytest.mark.parametrize("kind", ["provisioned-concurrency", "snap-start", "lambda-managed-instances"])
     def test_init_goes_on_past_the_deadline_until_all_is_loaded(self, start: Start, gate: Gate, kind: str) -> None:
         function = start(AWS_LAMBDA_INITIALIZATION_TYPE=kind, GLUON_LOG_LEVEL="DEBUG")

@@ -17,6 +17,7 @@ RESULT = {
 }
 
 
+@pytest.mark.slow
 def test_both_sides_are_imported_as_often_and_the_first_does_not_count() -> None:
     values = measured([HERE], 1)[HERE]
     assert {key: len(each) for key, each in values.items()} == {"ours_ms": 1, "rival_ms": 1}

@@ -28,6 +28,7 @@ def cold(total: float) -> ColdStart:
     return ColdStart(total, 100.0, spans, 2048, b"{}")
 
 
+@pytest.mark.slow
 def test_a_run_shows_the_whole_cold_start_of_a_real_archive(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
