@@ -11,11 +11,9 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from gluon_lambda.batch.failures import PERMANENT, TRANSIENT
 from gluon_lambda.errors import InferenceError
 from gluon_lambda.services.json_text import json_bytes
-
-TRANSIENT = "Transient"
-PERMANENT = "Permanent"
 
 # JSON text holds no bare line feed (RFC 8259, section 7), so that lines can be told apart, and found again, without being parsed.
 _ERROR_LINES = re.compile(rb'^\{"index":[0-9]+,(?:"name":"(?:[^"\\]|\\.)*",)?"error":.*\n', re.MULTILINE)
