@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from gluon_lambda.batch.objects import PART_BYTES, PRODUCER, ObjectStore
 from gluon_lambda.batch.reader import open_object
@@ -18,6 +17,7 @@ from gluon_lambda.batch.s3_objects import Connection, S3Objects
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnavailable
 from tests.memory_objects import MemoryObjects
+from tests.moto_server import moto_server
 from tests.scripted_s3 import CREDENTIALS
 
 LONG = random.Random(1).randbytes(2 * PART_BYTES + 12345)
@@ -36,11 +36,8 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

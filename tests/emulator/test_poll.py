@@ -19,7 +19,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from local_emulator.command_line import main
 from local_emulator.triggers.event_source import Quiet
@@ -27,6 +26,7 @@ from local_emulator.triggers.poller import Poller, Polling
 from local_emulator.triggers.queue import SqsQueue, open_queue
 from local_emulator.triggers.reports import BatchReport
 from tests.emulator.sample_function import BROKEN_HANDLER, MakeFolder, MakeFunction, is_running
+from tests.moto_server import moto_server
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "eu-west-1"}
@@ -87,11 +87,8 @@ HANDLER = textwrap.dedent(
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The address of moto's server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

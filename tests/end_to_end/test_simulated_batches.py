@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from benchmarks.batch_durations import Durations, Measured
 from benchmarks.simulated_batches import NO_THING, Arrival, Outcome, Plan, Simulation, Trigger
@@ -24,6 +23,7 @@ from benchmarks.simulated_fleet import FleetRules, fixed
 from benchmarks.simulated_queue import Queue, QueueRules
 from tests.end_to_end.endpoint import ROOT, shell_variables
 from tests.examples.conftest import built
+from tests.moto_server import moto_server
 
 pytestmark = pytest.mark.slow  # a message has to come twice and be looked for once more: three visibility timeouts
 
@@ -77,11 +77,8 @@ class Real(NamedTuple):
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 def client(service: str, endpoint: str) -> Any:

@@ -712,6 +712,27 @@ UNREADABLE = {
 }
 
 
+class RaisingRows(Rows):
+    """A model whose code raises."""
+
+    def run(self, rows: Sequence[int]) -> list[Any]:
+        """As an archive's code fails: what it raised is the cause."""
+        raise InferenceError("Prediction failed") from KeyError("secret")
+
+
+class TestLogs:
+    @pytest.mark.parametrize("put", [put_lines, put_images])
+    def test_what_the_first_row_s_code_raised_is_in_the_log_and_nowhere_else(
+        self, put: Put, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = MemoryObjects("in", "out")
+        Function(store, batcher=RaisingRows()).ask(*put(store))
+        told = [record for record in caplog.records if record.exc_info]
+        assert len(told) == 1
+        assert "KeyError: 'secret'" in caplog.text
+        assert not any(b"secret" in store.content("out", key) for key in store.keys("out"))
+
+
 class TestObjects:
     """Objects that are at fault themselves, each beside a sound neighbour."""
 

@@ -23,6 +23,7 @@ from gluon_lambda.batch.job import (
     failed,
     go_on,
     is_one_image,
+    log_first_failure,
     look,
     route,
     rows_left,
@@ -145,10 +146,12 @@ def _answered_images(images: Sequence[Begun], desk: Desk, pool: ThreadPoolExecut
     rows = [pool.submit(_only_row, begun, desk) for begun in images]
     numbered = (row.result()._replace(number=at) for at, row in enumerate(rows))
     with closing(answered(numbered, served.batcher, size=min(served.size, SAME_BITS))) as batches, _cancelling(rows):
-        began = time.perf_counter()
+        began, is_told = time.perf_counter(), False
         while desk.deadline.has_time() and (batch := next(batches, None)) is not None:
             for each in batch:
-                yield images[each.row.number], each._replace(row=each.row._replace(number=0))
+                begun, done = images[each.row.number], each._replace(row=each.row._replace(number=0))
+                is_told = is_told or log_first_failure(begun.reference, [done])
+                yield begun, done
             desk.deadline.note((time.perf_counter() - began) * 1000)
             began = time.perf_counter()
 
