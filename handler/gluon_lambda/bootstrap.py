@@ -46,6 +46,7 @@ from gluon_lambda.runtime.import_order import extensions_waiting
 from gluon_lambda.runtime.libmxnet import Library, find_libmxnet, return_free_memory
 from gluon_lambda.services.model_thread import ModelThread, ServiceOnThread
 from gluon_lambda.settings import ModelSetting, Settings
+from gluon_lambda.telemetry.crashes import stderr_that_stays, told_on
 from gluon_lambda.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _initialise(
     remote = [model for model in settings.models if model.location.startswith("s3:")]
     if remote:
         _import_compiled_client(timeline)
-    library = begin("dlopen", _open_library, timeline)
+    library = begin("dlopen", _open_library, timeline, stderr_that_stays())
     fetches = _begin_fetches(remote, settings, timeline) if remote else {}
     timeline.add("settings", _STARTED)
     records, deadline = _begin_records(settings), _deadline(settings, began)
@@ -318,9 +319,9 @@ def _begin_fetches(
     return {model.name: begin("fetch", fetch, model, client) for model, client in zip(remote, clients, strict=True)}
 
 
-def _open_library(timeline: Timeline) -> Library:
+def _open_library(timeline: Timeline, stderr: int) -> Library:
     with timeline.phase("dlopen"):
-        return Library(find_libmxnet())
+        return told_on(stderr, lambda: Library(find_libmxnet()))
 
 
 def _import_our_own(init: Init, *, until: float) -> None:
