@@ -175,8 +175,7 @@ def requests_of_parts(work: Parts) -> dict[str, int]:
     """
     passes = 2 if work.failed else 1
     return {
-        "HEAD": work.runs,
-        "GET": 2 * work.runs + work.input_blocks + 1 + passes * work.part_blocks,
+        "GET": 3 * work.runs + work.input_blocks + 1 + passes * work.part_blocks,
         "LIST": work.runs - 1 + 2,
         "PUT": 1 + work.parts + 1 + 1 + int(work.failed) + 1,
         "DELETE": 1,

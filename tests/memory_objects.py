@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, stored_metadata
+from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, Opened, stored_metadata
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import BucketMissing, ObjectDenied, ObjectMissing, ObjectReplaced, ObjectUnavailable
 
@@ -23,7 +23,7 @@ class Call(NamedTuple):
     """A call of a store's.
 
     Attributes:
-        method: Its name: ``facts``, ``read``, ``read_small``, ``write_new``, ``list`` or ``delete``.
+        method: Its name: ``facts``, ``open``, ``read``, ``read_small``, ``write_new``, ``list`` or ``delete``.
         bucket: The bucket.
         key: The key; the prefix of a listing, the first of the keys that are deleted.
     """
@@ -117,10 +117,24 @@ class MemoryObjects:
         """See ``ObjectStore.facts``."""
         return self._called(Call("facts", reference.bucket, reference.key), lambda: self._find(reference).facts)
 
-    def read(self, reference: ObjectRef, start: int, length: int) -> bytes:
+    def open(self, reference: ObjectRef, length: int) -> Opened:
+        """See ``ObjectStore.open``."""
+        call = Call("open", reference.bucket, reference.key)
+
+        def opened() -> Opened:
+            stored = self._find(reference)
+            return Opened(stored.facts, self._sent(call, stored.content, 0, min(length, stored.facts.size)))
+
+        return self._called(call, opened)
+
+    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
         """See ``ObjectStore.read``."""
         call = Call("read", reference.bucket, reference.key)
-        return self._called(call, lambda: self._sent(call, self._find(reference).content, start, length))
+        content = self._called(call, lambda: self._sent(call, self._find(reference).content, start, length))
+        if into is None:
+            return memoryview(content)
+        into[:length] = content
+        return memoryview(into)[:length]
 
     def read_small(self, bucket: str, key: str) -> bytes | None:
         """See ``ObjectStore.read_small``."""
@@ -133,7 +147,13 @@ class MemoryObjects:
         return self._called(call, read)
 
     def write_new(
-        self, bucket: str, key: str, content: Iterable[bytes], *, content_type: str, metadata: Mapping[str, str]
+        self,
+        bucket: str,
+        key: str,
+        content: Iterable[bytes | memoryview],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
     ) -> bool:
         """See ``ObjectStore.write_new``."""
         call = Call("write_new", bucket, key)

@@ -19,7 +19,8 @@ from gluon_lambda.batch.job import Desk, Served
 from gluon_lambda.batch.objects import Facts
 from gluon_lambda.batch.places import parse_output
 from gluon_lambda.batch.routes import model_of
-from gluon_lambda.batch.s3_objects import Connection, S3Objects
+from gluon_lambda.batch.s3_calls import Connection
+from gluon_lambda.batch.s3_objects import S3Objects
 from gluon_lambda.batch_records import BatchAnswer, BatchCall, ObjectRef
 from gluon_lambda.errors import UnsupportedEvent
 from gluon_lambda.event_sources.batch_source import BatchSource

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from gluon_lambda.batch.deadline import RESERVE_MS, Deadline
 from gluon_lambda.batch.dispatch import CONNECTIONS, HandOver, answer
 from gluon_lambda.batch.handing_on import MOST_HAND_OVERS, Channel, InvokeChannel, QueueChannel
-from gluon_lambda.batch.job import Desk, Served
+from gluon_lambda.batch.job import HEAD_BYTES, Desk, Served
 from gluon_lambda.batch.objects import PRODUCER, Facts
 from gluon_lambda.batch.outputs import OF_THE_RUNS
 from gluon_lambda.batch.places import parse_output
@@ -132,6 +132,7 @@ class Function(NamedTuple):
         store: Its S3.
         size: Its micro-batches' size.
         part_bytes: When lines are stored.
+        head_bytes: How much of an object comes with what S3 says of it.
         batcher: Its model.
         clock: Its time.
         channel: How it hands on.
@@ -140,6 +141,7 @@ class Function(NamedTuple):
     store: MemoryObjects
     size: int = 4
     part_bytes: int = 100
+    head_bytes: int = HEAD_BYTES
     batcher: Rows | None = None
     clock: Clock | None = None
     channel: Sent | None = None
@@ -147,7 +149,7 @@ class Function(NamedTuple):
     def invoke(self, call: BatchCall) -> BatchAnswer:
         """One invocation, with a sandbox of its own."""
         clock = self.clock or Clock()
-        desk = Desk(self.store, TEMPLATE, self.serve, Deadline(clock), "function", self.part_bytes)
+        desk = Desk(self.store, TEMPLATE, self.serve, Deadline(clock), "function", self.part_bytes, self.head_bytes)
         channel = self.channel if call.channel in ("queue", "invoke") else None
         return answer(call, desk, HandOver(channel, continuation_of, takes_untouched=call.channel == "invoke"))
 
@@ -338,7 +340,7 @@ class TestKilled:
         before = len(store.calls)
         again = function_over(store, PUTS[name]).ask(*references)
         assert again == first
-        assert {call.method for call in store.calls[before:]} <= {"facts", "read_small", "list"}
+        assert {call.method for call in store.calls[before:]} <= {"open", "read_small", "list"}
 
     def test_errors_and_summary_are_those_of_the_results_that_are_stored_though_the_next_run_fares_better(self) -> None:
         store = MemoryObjects("in", "out")
@@ -570,7 +572,7 @@ class TestOrder:
         bodies = [notification("a.png", each.sequencer, each.etag) for each in (new, old, new)]
         assert Function(store).send(sqs, sqs_event(*bodies)) == {"batchItemFailures": []}
         assert lines_of(store, "a.png") == [{"index": 0, "prediction": [2, 1]}]
-        assert [call.method for call in store.calls].count("facts") == 1
+        assert [call.method for call in store.calls].count("open") == 1
 
     def test_events_of_objects_that_are_gone_or_replaced_are_acknowledged_and_leave_nothing(self) -> None:
         store = MemoryObjects("in", "out")
@@ -596,7 +598,7 @@ class TestOrder:
                 store.remove("in", key)
 
         with hooked(store.before, once_when(lambda call: call.method == "read" and call.key == key, change)):
-            told = Function(store).send(sqs, sqs_event(notification(key), notification("other.png")))
+            told = Function(store, head_bytes=8).send(sqs, sqs_event(notification(key), notification("other.png")))
         assert told == {"batchItemFailures": []}
         assert not [name for name in store.keys("out") if f"/{key}/" in name and "_parts/" not in name]
         assert lines_of(store, "other.png")
@@ -753,7 +755,7 @@ class TestObjects:
         assert "refused" not in summary_of(store, "good.png")
 
     @pytest.mark.parametrize("key", ["x.png", "x.jsonl"])
-    @pytest.mark.parametrize("method", ["facts", "read"])
+    @pytest.mark.parametrize("method", ["open", "read"])
     def test_denied_access_is_reported_and_ends_with_the_permission(self, key: str, method: str) -> None:
         store = MemoryObjects("in", "out")
         references = [
@@ -762,7 +764,7 @@ class TestObjects:
         ]
         with hooked(store.before, always(NO_ACCESS, method=method, key=key)):
             for _ in range(2):
-                results = Function(store).ask(*references)
+                results = Function(store, head_bytes=8).ask(*references)
                 assert states(results) == ["permanent", "done"]
         assert lines_of(store, key, "_errors") == [
             {"index": 0, "error": {"type": "ObjectDenied", "class": "Permanent", "message": str(NO_ACCESS)}}
@@ -826,7 +828,7 @@ class TestObjects:
         store.put("in", "denied.png", png(2))
         store.put("in", "slow.png", png(3))
         store.before += [
-            always(NO_ACCESS, method="facts", key="denied.png"),
+            always(NO_ACCESS, method="open", key="denied.png"),
             always(ObjectUnavailable("503 SlowDown"), method="read", key="slow.png"),
         ]
         return store
@@ -834,11 +836,13 @@ class TestObjects:
     KEYS = ("good.png", "empty.jsonl", "denied.png", "slow.png", "gone.png")
 
     def test_what_sqs_is_told(self) -> None:
-        told = Function(self.faulty()).send(sqs, sqs_event(*map(notification, self.KEYS), {"no": "object"}))
+        told = Function(self.faulty(), head_bytes=8).send(
+            sqs, sqs_event(*map(notification, self.KEYS), {"no": "object"})
+        )
         assert told == {"batchItemFailures": [{"itemIdentifier": "m3"}, {"itemIdentifier": "m5"}]}
 
     def test_what_s3_batch_operations_is_told(self) -> None:
-        told = Function(self.faulty()).send(s3_batch, job(*self.KEYS))
+        told = Function(self.faulty(), head_bytes=8).send(s3_batch, job(*self.KEYS))
         assert [result["resultCode"] for result in told["results"]] == [
             "Succeeded",
             "PermanentFailure",
@@ -850,7 +854,7 @@ class TestObjects:
         assert "ObjectDenied" in told["results"][2]["resultString"]
 
     def test_what_step_functions_is_told(self) -> None:
-        told = Function(self.faulty()).send(step_functions, {"bucket": "in", "keys": list(self.KEYS)})
+        told = Function(self.faulty(), head_bytes=8).send(step_functions, {"bucket": "in", "keys": list(self.KEYS)})
         assert [result["state"] for result in told["results"]] == [
             "done",
             "permanent",
@@ -862,7 +866,7 @@ class TestObjects:
         assert told["continuation"]["Items"] == [{"key": "slow.png"}]
 
     def test_what_an_asynchronous_invoke_is_told(self) -> None:
-        function = Function(self.faulty(), channel=Sent())
+        function = Function(self.faulty(), head_bytes=8, channel=Sent())
         for key in ("good.png", "empty.jsonl", "denied.png", "gone.png"):
             assert len(function.send(asynchronous, notification(key))["results"]) == 1
         with pytest.raises(BatchIncomplete, match=r"slow\.png"):
@@ -878,9 +882,9 @@ class TestManyImages:
         throttled = ["007.png", "040.png", "099.png"]
         store.before += [
             always(ObjectUnavailable("503 SlowDown"), method=method, key=key)
-            for method, key in zip(("facts", "read", "write_new"), throttled, strict=True)
+            for method, key in zip(("open", "read", "write_new"), throttled, strict=True)
         ]
-        told = Function(store).send(sqs, sqs_event(*map(notification, keys)))
+        told = Function(store, head_bytes=8).send(sqs, sqs_event(*map(notification, keys)))
         assert [int(each["itemIdentifier"][1:]) for each in told["batchItemFailures"]] == [7, 40, 99]
         store.before.clear()
         left = Function(store).send(sqs, sqs_event(*map(notification, throttled)))
@@ -913,10 +917,15 @@ class TestManyImages:
 
         with hooked(store.before, hook):
             results = Function(
-                store, size=4, batcher=Rows(spend=lambda: clock.spend(2000)), clock=clock, channel=Sent()
+                store,
+                size=4,
+                batcher=Rows(spend=lambda: clock.spend(2000)),
+                clock=clock,
+                channel=Sent(),
+                head_bytes=8,
             ).ask(*references)
         assert "untouched" in states(results)
-        assert len([call for call in store.calls if call.method == "read"]) <= 20 + CONNECTIONS
+        assert 20 <= len([call for call in store.calls if call.method == "read"]) <= 20 + CONNECTIONS
 
 
 class Client:

@@ -105,31 +105,56 @@ def test_what_is_near_is_not_fetched_again(store: MemoryObjects) -> None:
     assert len(store.calls) == 2
 
 
-class Counted(bytes):
-    """A block that is counted as long as it lives."""
+class Lent(MemoryObjects):
+    """Remembers, and so keeps alive, what it was given to read into."""
 
-    alive = 0
-    most = 0
+    def __init__(self, *buckets: str) -> None:
+        super().__init__(*buckets)
+        self.lent: list[bytearray | None] = []
 
-    def __new__(cls, content: bytes) -> Counted:
-        cls.alive += 1
-        cls.most = max(cls.most, cls.alive)
-        return super().__new__(cls, content)
-
-    def __del__(self) -> None:
-        Counted.alive -= 1
+    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+        self.lent.append(into)
+        return super().read(reference, start, length, into)
 
 
-def test_three_blocks_are_held_at_most_whatever_is_read(store: MemoryObjects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Counted, "most", 0)
-    store.wire = lambda _, body: Counted(body)
+def test_three_blocks_are_read_into_whatever_is_read() -> None:
+    store = Lent("in")
+    store.put("in", "a", CONTENT)
     chance = random.Random(3)
     with reader(store) as stream:
         for number in range(3000):
             if number % 7 == 0:
                 stream.seek(chance.randrange(len(CONTENT)))
-            stream.read(chance.randrange(1, 600))
-    assert 2 <= Counted.most <= 3
+            start = stream.tell()
+            content = stream.read(chance.randrange(1, 600))
+            assert content == CONTENT[start : start + len(content)]
+    assert 2 <= len({id(buffer) for buffer in store.lent}) <= 3
+    assert len(store.lent) > 100
+
+
+def test_a_block_that_failed_is_not_read_into_again() -> None:
+    store = Lent("in")
+    store.put("in", "a", CONTENT)
+    store.before.append(at_call(2, ObjectUnavailable("its time was up")))
+    with reader(store) as stream:
+        assert [len(stream.read(600)), len(stream.read(600))] == [600, 400]
+        with pytest.raises(ObjectUnavailable):
+            stream.read(100)
+        assert stream.read(100) == CONTENT[1000:1100]
+    assert len({id(buffer) for buffer in store.lent[:3]}) == 3
+
+
+@pytest.mark.parametrize("head", [0, 1, 700, 1000, 1500, len(CONTENT)])
+def test_what_is_there_already_is_not_fetched(store: MemoryObjects, head: int) -> None:
+    facts = store.facts(ObjectRef("in", "a"))
+    with ObjectReader(store, ObjectRef("in", "a"), facts.size, CONTENT[:head], block_bytes=BLOCK) as stream:
+        assert b"".join(iter(lambda: stream.read(333) or b"", b"")) == CONTENT
+        for offset in (len(CONTENT) - 1, head, max(0, head - 1), 0):
+            stream.seek(offset)
+            assert stream.read(1) == CONTENT[offset : offset + 1]
+    reads = [call for call in store.calls if call.method == "read"]
+    assert len(reads) >= -(-(len(CONTENT) - head) // BLOCK)
+    assert bool(reads) == (head < len(CONTENT))
 
 
 def test_the_error_of_a_block_that_is_fetched_ahead_is_raised_where_it_is_read(store: MemoryObjects) -> None:
@@ -157,9 +182,9 @@ def test_an_object_that_changes_while_it_is_read_is_never_mixed(store: MemoryObj
 class Asking(MemoryObjects):
     """Remembers who was asked for."""
 
-    def read(self, reference: ObjectRef, start: int, length: int) -> bytes:
+    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
         self.asked = (reference.version, reference.etag, start, length)
-        return b"x" * length
+        return memoryview(b"x" * length)
 
 
 @pytest.mark.parametrize(("size", "first"), [(5, 5), (20 << 20, BLOCK_BYTES)])

@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.session import Session
 
 from gluon_lambda.archive_store.s3 import make_full_client, make_s3_client
-from gluon_lambda.archive_store.s3_lean import LeanClient, target_of
+from gluon_lambda.archive_store.s3_lean import LeanClient, get_call, target_of
 from gluon_lambda.archive_store.s3_settings import NOT_UNDERSTOOD, Address, S3Settings, address_of, read_settings
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -43,7 +43,7 @@ def settings_of(environ: dict[str, str]) -> S3Settings:
 def lean_url(environ: dict[str, str], bucket: str) -> str:
     address = address_of(bucket, settings_of(environ))
     assert address is not None
-    return f"{address.scheme}://{address.authority}{target_of(address, REQUEST)}"
+    return f"{address.scheme}://{address.authority}{target_of(address, get_call(REQUEST))}"
 
 
 def full_url(environ: dict[str, str], bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:

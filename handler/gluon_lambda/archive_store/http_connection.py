@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to S3, for GET alone: what http.client does for 18 ms of imports, and with fewer copies.
+"""One HTTP/1.1 connection to S3: what http.client does for 18 ms of imports, and with fewer copies.
 
 A body goes from the socket into the caller's buffer in one system call per buffer, so that a thread which fetches holds the interpreter
 lock for moments only, while other threads import and load. RFC 9112. Failures are the OSErrors that sockets raise anyway:
@@ -8,6 +8,7 @@ TimeoutError, ConnectionError for an answer that is cut short or is none, ssl.SS
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Mapping
@@ -23,8 +24,10 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 20
 HEAD_BYTES = 1 << 12
 LONGEST_HEAD = 1 << 16
-# S3's errors are a few hundred bytes.
-LONGEST_TEXT = 1 << 20
+# S3's errors are a few hundred bytes, a listing's thousand entries a few hundred thousand.
+LONGEST_TEXT = 4 << 20
+# A body up to this size goes with its head.
+_TOGETHER_BYTES = 1 << 16
 
 
 class Head(NamedTuple):
@@ -51,6 +54,7 @@ class Connection:
         self.is_reusable = False
         self._ahead = memoryview(b"")
         self._left = 0
+        self._is_chunked = False
         # As bytes, which typeshed does not know of: for a text, socket and ssl would load the tables of international names (3 ms).
         host: Any = address.host.encode("ascii")
         plain = socket.create_connection((host, address.port), timeout=CONNECT_SECONDS)
@@ -62,25 +66,42 @@ class Connection:
             return
         # The kernel keeps the time, so that recv may wait for a whole buffer.
         plain.settimeout(None)
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", READ_SECONDS, 0))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            plain.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", READ_SECONDS, 0))
         self._flags = socket.MSG_WAITALL
         self._socket = plain
 
-    def get(self, target: str, headers: Mapping[str, str]) -> Head:
-        """Send a GET and read the head of its answer.
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | bytearray | memoryview = b""
+    ) -> Head:
+        """Send a request and read the head of its answer.
+
+        Args:
+            method: HTTP's.
+            target: Path and query, encoded.
+            headers: All of them, the body's length included.
+            body: What is sent.
 
         Raises:
             OSError: The connection failed, or what came is no answer.
         """
         self.is_reusable = False
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._socket.sendall(f"GET {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1"))
+        self._send(f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1"), body)
         head = self._read_head()
         while head.status < 200:  # 100 Continue and its like announce the answer
             head = self._read_head()
-        self._left = body_length(head)
+        has_body = method != "HEAD"  # though its head tells of one
+        self._left = body_length(head) if has_body else 0
+        self._is_chunked = has_body and head.headers.get("transfer-encoding", "").lower() == "chunked"
         self.is_reusable = head.headers.get("connection", "").lower() != "close"
         return head
+
+    def is_dropped(self) -> bool:
+        """Whether the server has ended a connection that is not in use, or sent what nobody asked for."""
+        watched = select.poll()
+        watched.register(self._socket, select.POLLIN)
+        return bool(watched.poll(0))
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill ``buffer`` from the body; returns how many bytes came, 0 at the body's end.
@@ -98,9 +119,9 @@ class Connection:
         self._left -= received
         return received
 
-    def read_text(self, head: Head) -> bytes:
-        """The whole body of an error."""
-        if head.headers.get("transfer-encoding", "").lower() == "chunked":
+    def read_text(self) -> bytes:
+        """The whole body of an error, or of another answer that is a text."""
+        if self._is_chunked:
             return self._read_chunks()
         text = memoryview(bytearray(min(self._left, LONGEST_TEXT)))
         position = 0
@@ -116,6 +137,16 @@ class Connection:
     def close(self) -> None:
         """End the connection."""
         self._socket.close()
+
+    def _send(self, head: bytes, body: bytes | bytearray | memoryview) -> None:
+        try:
+            if len(body) <= _TOGETHER_BYTES:
+                self._socket.sendall(head + body)
+                return
+            self._socket.sendall(head)
+            self._socket.sendall(body)
+        except BlockingIOError as error:  # how the kernel says that SO_SNDTIMEO has passed
+            raise TimeoutError(f"nothing was taken for {READ_SECONDS} seconds") from error
 
     def _receive(self, buffer: memoryview) -> int:
         try:

@@ -1,4 +1,4 @@
-"""GetObject with botocore's signer and botocore's retries, over connections of our own.
+"""S3's requests with botocore's signer and botocore's retries, over connections of our own; here, GetObject.
 
 What is used of botocore is loaded when it is needed: its signer's file always, its parser and its rules of when and how long to wait only
 after a request has failed. Whatever asks for more than signing and retrying (another region, a skewed clock) is left to boto3's client.
@@ -6,6 +6,7 @@ after a request has failed. Whatever asks for more than signing and retrying (an
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 # GetObject's parameters that are headers (Amazon S3 API Reference, GetObject, Request Syntax).
 HEADERS = {"Range": "Range", "IfMatch": "If-Match", "IfNoneMatch": "If-None-Match"}
-# The bucket is elsewhere, or the clock is wrong: boto3's client follows and corrects.
-FOR_THE_FULL_CLIENT = frozenset(
+# The bucket is elsewhere: boto3's client follows, now and from now on. What HeadObject answers has no body, and says the bare status.
+ELSEWHERE = frozenset(
     {
         "301",
         "307",
@@ -33,12 +34,15 @@ FOR_THE_FULL_CLIENT = frozenset(
         "TemporaryRedirect",
         "AuthorizationHeaderMalformed",
         "IllegalLocationConstraintException",
-        "RequestTimeTooSkewed",
-        "RequestExpired",
     }
 )
-# botocore's parser wants a model of the operation to look an error up in; GetObject models none that may be tried again.
-OPERATION = SimpleNamespace(name="GetObject", error_shapes=[], service_model=SimpleNamespace(service_name="s3"))
+# The clock is wrong, which boto3's client corrects; or HeadObject does not say what is, which it finds out.
+UNCLEAR = frozenset({"RequestTimeTooSkewed", "RequestExpired", "400"})
+# Statuses of what is no mishap, and of what S3 says with them where it says nothing.
+USUAL = {304: "304", 404: "404", 412: "PreconditionFailed"}
+NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+# What begins to be answered before it is done (CompleteMultipartUpload) may say so under a 200.
+ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<Error>")
 
 
 class Failure(NamedTuple):
@@ -60,6 +64,42 @@ class Failure(NamedTuple):
         return str(self.parsed["Error"].get("Code", "")) if self.parsed else ""
 
 
+class Call(NamedTuple):
+    """A request, as often as it has to be sent.
+
+    Attributes:
+        operation: The name that S3 and botocore have for it.
+        method: HTTP's.
+        key: The object's; ``""`` where the bucket is asked.
+        query: Encoded, with its ``?``; ``""`` for none.
+        headers: Beside those of every request.
+        body: What is sent.
+        streams: Whether the answer is handed on before its body has been read.
+    """
+
+    operation: str
+    method: str
+    key: str
+    query: str = ""
+    headers: Mapping[str, str] = {}
+    body: bytes | bytearray | memoryview = b""
+    streams: bool = False
+
+
+class Answer(NamedTuple):
+    """What S3 answered, where it did what it was asked for.
+
+    Attributes:
+        head: Status and headers.
+        body: What is left to be read; None where all has been.
+        text: What has been read.
+    """
+
+    head: Head
+    body: LeanBody | None
+    text: bytes
+
+
 class LeanClient:
     """An S3 client for GetObject; may be used from several threads. Lists are left to the full client."""
 
@@ -79,6 +119,7 @@ class LeanClient:
         self._signer = make_signer(settings.credentials, settings.region)
         self._idle: list[Connection] = []
         self._tls: SSLContext | None = None
+        self._elsewhere: set[str] = set()
 
     def get_object(self, **request: Any) -> dict[str, Any]:
         """GetObject, tried as often as botocore's standard mode would.
@@ -87,24 +128,14 @@ class LeanClient:
             request: Bucket and Key; VersionId, Range, IfMatch and IfNoneMatch where they count.
 
         Returns:
-            boto3's answer, as far as it is used: Body, ContentLength, ContentRange, ETag, VersionId.
+            boto3's answer, as far as it is used: Body, ContentLength, ContentRange, ETag.
 
         Raises:
             ClientError: S3 answered with an error.
             BotoCoreError: It did not answer.
         """
-        address = address_of(request["Bucket"], self._settings)
-        if address is None:
-            return self._make_full().get_object(**request)
-        attempt = 1
-        while True:
-            answer = self._attempt(address, request)
-            if not isinstance(answer, Failure):
-                return answer
-            if answer.code in FOR_THE_FULL_CLIENT:
-                return self._make_full().get_object(**request)
-            self._wait_or_raise(answer, attempt)
-            attempt += 1
+        answer = self.send(request["Bucket"], get_call(request))
+        return self._make_full().get_object(**request) if answer is None else answer_of(answer)
 
     def list_objects_v2(self, **request: Any) -> dict[str, Any]:
         """ListObjectsV2, by the full client."""
@@ -115,42 +146,78 @@ class LeanClient:
         while self._idle:
             self._idle.pop().close()
 
-    def _attempt(self, address: Address, request: Mapping[str, Any]) -> dict[str, Any] | Failure:
-        target = target_of(address, request)
-        signed = Request(f"{address.scheme}://{address.authority}{target}", headers_of(address, request))
+    def send(self, bucket: str, call: Call) -> Answer | None:
+        """Make a request of a bucket, tried as often as botocore's standard mode would; None where it is the full client's to make.
+
+        Raises:
+            ClientError: S3 answered with an error.
+            BotoCoreError: It did not answer.
+        """
+        address = None if bucket in self._elsewhere else address_of(bucket, self._settings)
+        attempt = 1
+        while address:
+            answer = self._attempt(address, call)
+            if not isinstance(answer, Failure):
+                return answer
+            if answer.code in ELSEWHERE:
+                self._elsewhere.add(bucket)
+            if answer.code in ELSEWHERE or answer.code in UNCLEAR:
+                return None
+            self._wait_or_raise(answer, attempt, call.operation)
+            attempt += 1
+        return None
+
+    def _attempt(self, address: Address, call: Call) -> Answer | Failure:
+        target = target_of(address, call)
+        headers = {"Host": address.authority, "User-Agent": "gluon-lambda", **call.headers}
+        if call.body or call.method in ("PUT", "POST"):
+            headers["Content-Length"] = str(len(call.body))
+        signed = Request(f"{address.scheme}://{address.authority}{target}", headers, method=call.method, body=call.body)
         self._signer.add_auth(signed)
         try:
             connection = self._take_idle() or self._connect(address)
-            head = connection.get(target, dict(signed.headers.items()))
-            if head.status in (200, 206):
-                return answer_of(head, LeanBody(connection, self._idle))
-            text = connection.read_text(head)
+            head = connection.ask(call.method, target, dict(signed.headers.items()), call.body)
+            if head.status in (200, 206) and call.streams:
+                return Answer(head, LeanBody(connection, self._idle), b"")
+            text = connection.read_text()
         except OSError as error:
             return Failure(None, None, as_botocore(error, address))
-        connection.close()
-        return Failure(parse_error(head, text), SimpleNamespace(status_code=head.status, headers=head.headers), None)
+        self._keep(connection)
+        is_done = head.status < 300 and not ERROR.match(text)
+        return Answer(head, None, text) if is_done else failure_of(head, text)
 
     def _take_idle(self) -> Connection | None:
-        try:
-            return self._idle.pop()
-        except IndexError:  # to look first would not do: another thread may take the last one meanwhile
-            return None
+        """A connection that is there and not in use; the server ends those that have not been used for some seconds."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # to look first would not do: another thread may take the last one meanwhile
+                return None
+            if not connection.is_dropped():
+                return connection
+            connection.close()
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.is_reusable and connection.is_read():
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def _connect(self, address: Address) -> Connection:
         if address.scheme == "https" and self._tls is None:
             self._tls = tls_context(self._settings.ca_bundle)
         return Connection(address, self._tls)
 
-    def _wait_or_raise(self, failure: Failure, attempt: int) -> None:
+    def _wait_or_raise(self, failure: Failure, attempt: int, operation: str) -> None:
         """Wait before the next attempt, or raise where there is none."""
-        if failure.http and failure.http.status_code in (304, 404, 412):  # the usual ones need no look at the rules
-            raise as_error(failure)
+        if failure.http and failure.http.status_code in USUAL:  # they need no look at the rules
+            raise as_error(failure, operation)
         # lazy: botocore's rules load most of botocore, and there is time for that before the next attempt
         from botocore.retries.standard import ExponentialBackoff, RetryContext, StandardRetryConditions
 
-        context = RetryContext(attempt, OPERATION, failure.parsed, failure.http, failure.error)
+        context = RetryContext(attempt, model_of(operation), failure.parsed, failure.http, failure.error)
         if not StandardRetryConditions(self._settings.attempts).is_retryable(context):
-            raise as_error(failure)
+            raise as_error(failure, operation)
         from botocore.retries.standard import RetryEventAdapter, ThrottlingErrorDetector
 
         throttling = ThrottlingErrorDetector(RetryEventAdapter())
@@ -189,45 +256,65 @@ class LeanBody:
             self._connection.close()
 
 
-def target_of(address: Address, request: Mapping[str, Any]) -> str:
+def target_of(address: Address, call: Call) -> str:
     """Path and query of a request, encoded as botocore does (botocore.serialize: percent_encode, SAFE_CHARS)."""
-    query = f"?versionId={quote(request['VersionId'], safe='-._~')}" if "VersionId" in request else ""
-    return f"{address.prefix}{quote(request['Key'], safe='/-._~')}{query}"
+    path = address.prefix + quote(call.key, safe="/-._~") if call.key else address.prefix.rstrip("/") or "/"
+    return path + call.query
 
 
-def headers_of(address: Address, request: Mapping[str, Any]) -> dict[str, str]:
-    """A request's headers, without those of its signature."""
-    asked = {header: request[name] for name, header in HEADERS.items() if name in request}
-    return {"Host": address.authority, "User-Agent": "gluon-lambda", **asked}
+def query_of(**parameters: str) -> str:
+    """Parameters that have a value as a query, in the order that signing wants."""
+    pairs = (f"{name}={quote(value, safe='-._~')}" for name, value in sorted(parameters.items()) if value)
+    return "?" * any(parameters.values()) + "&".join(pairs)
 
 
-def answer_of(head: Head, body: LeanBody) -> dict[str, Any]:
-    """An answer in boto3's form."""
-    headers = head.headers
-    answer = {"Body": body, "ContentLength": int(headers.get("content-length", 0)), "ETag": headers.get("etag", "")}
+def get_call(request: Mapping[str, Any]) -> Call:
+    """A GetObject."""
+    headers = {header: request[name] for name, header in HEADERS.items() if name in request}
+    query = query_of(versionId=request.get("VersionId", ""))
+    return Call("GetObject", "GET", request["Key"], query, headers, streams=True)
+
+
+def answer_of(answer: Answer) -> dict[str, Any]:
+    """GetObject's answer in boto3's form."""
+    headers = answer.head.headers
+    length = int(headers.get("content-length", 0))
+    said = {"Body": answer.body, "ContentLength": length, "ETag": headers.get("etag", "")}
     if "content-range" in headers:
-        answer["ContentRange"] = headers["content-range"]
-    return answer
+        said["ContentRange"] = headers["content-range"]
+    return said
 
 
-def parse_error(head: Head, text: bytes) -> dict[str, Any]:
+def failure_of(head: Head, text: bytes) -> Failure:
+    """An error that S3 answered."""
+    # botocore's name for the status of an error that comes under another one
+    status = head.status if head.status >= 300 else 500
+    return Failure(parse_error(head, text, status), SimpleNamespace(status_code=status, headers=head.headers), None)
+
+
+def parse_error(head: Head, text: bytes, status: int) -> dict[str, Any]:
     """An error that S3 answered, as botocore parses it."""
-    code = {304: "304", 412: "PreconditionFailed"}.get(head.status)
-    if code:  # these two are no mishaps, and what they say is known
-        return {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": head.status}}
+    code = "NoSuchKey" if NO_SUCH_KEY in text else "" if text and status == 404 else USUAL.get(status)
+    if code:  # no mishap, and what it says is known
+        return {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
     from botocore.parsers import RestXMLParser  # lazy: loads most of botocore
 
-    answer = {"status_code": head.status, "headers": head.headers, "body": text}
+    answer = {"status_code": status, "headers": head.headers, "body": text}
     parsed: dict[str, Any] = RestXMLParser().parse(answer, None)
-    parsed.setdefault("Error", {"Code": str(head.status), "Message": ""})
+    parsed.setdefault("Error", {"Code": str(status), "Message": ""})
     return parsed
 
 
-def as_error(failure: Failure) -> Exception:
+def model_of(operation: str) -> SimpleNamespace:
+    """What botocore's rules want to know of an operation; ours model no error that may be tried again."""
+    return SimpleNamespace(name=operation, error_shapes=[], service_model=SimpleNamespace(service_name="s3"))
+
+
+def as_error(failure: Failure, operation: str) -> Exception:
     """A failure as what botocore would raise."""
     from botocore.exceptions import ClientError  # lazy: seldom
 
-    return failure.error or ClientError(failure.parsed or {}, "GetObject")
+    return failure.error or ClientError(failure.parsed or {}, operation)
 
 
 def as_botocore(error: OSError, address: Address) -> Exception:

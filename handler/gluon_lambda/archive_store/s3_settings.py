@@ -44,6 +44,8 @@ SUFFIXES = (
 
 # A bucket that can be part of a host name under S3's wildcard certificate; any other one stands in the path.
 HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+# What botocore takes for a bucket's name; it says what is wrong with others.
+BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 # Directory buckets want a session, Outposts and Object Lambda endpoints of their own.
 SPECIAL_BUCKET = re.compile(r".*(--x-s3|--op-s3|--ol-s3|--xa-s3)|arn:.*")
 
@@ -167,7 +169,7 @@ def address_of(bucket: str, settings: S3Settings) -> Address | None:
 
     None for buckets of a kind that only botocore knows how to ask.
     """
-    if SPECIAL_BUCKET.fullmatch(bucket):
+    if SPECIAL_BUCKET.fullmatch(bucket) or not BUCKET.fullmatch(bucket):
         return None
     if settings.endpoint:
         url = urlsplit(settings.endpoint)

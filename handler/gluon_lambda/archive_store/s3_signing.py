@@ -2,7 +2,7 @@
 
 ``import botocore.auth`` costs 70 ms: by way of botocore.utils it loads urllib3, http.client, ssl, email and dateutil, to sign a request
 with HMAC. So its file is run as a module of ours, and of the names that it imports from the expensive ones it is given the few that
-signing a GetObject reaches. Where this botocore is built differently, the module itself is imported. Nothing is changed in botocore, and
+signing S3's requests reaches. Where this botocore is built differently, the module itself is imported. Nothing is changed in botocore, and
 a test holds the signatures of both against each other.
 """
 
@@ -56,15 +56,17 @@ class Headers:
 
 
 class Request:
-    """A GetObject request as botocore's signer wants it (botocore.awsrequest.AWSRequest, which loads urllib3)."""
+    """A request as botocore's signer wants it (botocore.awsrequest.AWSRequest, which loads urllib3)."""
 
-    method = "GET"
-    body = None
     data = b""
     params: None = None
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes | bytearray | memoryview = b""
+    ) -> None:
         self.url = url
+        self.method = method
+        self.body = body
         self.headers = Headers(headers)
         self.context: dict[str, Any] = {}
 
@@ -118,7 +120,7 @@ def load_signer_file() -> ModuleType:
 
 
 def stand_ins() -> dict[str, Any]:
-    """What the signer's file gets instead of modules that would load the rest; None where signing GetObject never looks."""
+    """What the signer's file gets instead of modules that would load the rest; None where signing S3's requests never looks."""
     compat = SimpleNamespace(
         HAS_CRT=False,
         MD5_AVAILABLE=False,

@@ -35,6 +35,8 @@ from gluon_lambda.services.batching import RowBatcher
 _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Lines are stored when there are so many, so that memory stays flat however many rows there are.
 PART_BYTES = 2 << 20
+# What comes of an object with what S3 says of it, so that most images take no request more. Those of a call's images are in memory together.
+HEAD_BYTES = 256 << 10
 
 
 class Served(NamedTuple):
@@ -65,6 +67,7 @@ class Desk(NamedTuple):
         deadline: When to stop.
         producer: The function's name.
         part_bytes: How long the lines are, at least, that are stored at a time before there is need to.
+        head_bytes: How much of an object comes with what S3 says of it.
     """
 
     store: ObjectStore
@@ -73,6 +76,7 @@ class Desk(NamedTuple):
     deadline: Deadline
     producer: str
     part_bytes: int = PART_BYTES
+    head_bytes: int = HEAD_BYTES
 
 
 class Found(NamedTuple):
@@ -81,10 +85,12 @@ class Found(NamedTuple):
     Attributes:
         reference: The object.
         facts: What S3 says of it.
+        head: Its first bytes.
     """
 
     reference: ObjectRef
     facts: Facts
+    head: bytes | memoryview = b""
 
 
 class Begun(NamedTuple):
@@ -95,12 +101,14 @@ class Begun(NamedTuple):
         facts: What S3 says of it.
         served: Its model.
         progress: What has been done.
+        head: The object's first bytes.
     """
 
     reference: ObjectRef
     facts: Facts
     served: Served
     progress: Progress
+    head: bytes | memoryview = b""
 
 
 def look(reference: ObjectRef, desk: Desk) -> Found | ObjectResult:
@@ -110,12 +118,12 @@ def look(reference: ObjectRef, desk: Desk) -> Found | ObjectResult:
     if is_our_output(desk.template, reference):
         return ObjectResult(reference, "skipped", "it lies where outputs go")
     try:
-        facts = desk.store.facts(reference)
+        facts, head = desk.store.open(reference, desk.head_bytes)
     except GluonLambdaError as error:
         return failed(reference, error, desk)
     if PRODUCER in facts.metadata:
         return ObjectResult(reference, "skipped", f"it is an output of {facts.metadata[PRODUCER]}")
-    return Found(reference, facts)
+    return Found(reference, facts, head)
 
 
 def route(found: Found, desk: Desk) -> Served | GluonLambdaError:
@@ -128,7 +136,7 @@ def route(found: Found, desk: Desk) -> Served | GluonLambdaError:
 
 def begin(found: Found, served: Served | GluonLambdaError, desk: Desk) -> Begun | ObjectResult:
     """See how far an object is; one that is done, or has no model, has its result at once. Never raises an error of ours."""
-    reference, facts = found
+    reference, facts, head = found
     if isinstance(served, GluonLambdaError):
         return failed(reference, served, desk, facts)
     if not desk.deadline.has_time():
@@ -141,7 +149,7 @@ def begin(found: Found, served: Served | GluonLambdaError, desk: Desk) -> Begun 
         return failed(reference, error, desk, facts)
     if isinstance(progress, Done):
         return done_result(reference, progress)
-    return Begun(reference, facts, served, progress)
+    return Begun(reference, facts, served, progress, head)
 
 
 def is_one_image(reference: ObjectRef, facts: Facts) -> bool:
@@ -224,7 +232,7 @@ def rows_left(begun: Begun, desk: Desk) -> Iterator[Row]:
     """
     facts, start = begun.facts, (begun.progress.next_row, begun.progress.offset)
     number = start[0]
-    with open_object(desk.store, begun.reference, facts) as stream:
+    with open_object(desk.store, begun.reference, facts, begun.head) as stream:
         try:
             for row in open_rows(
                 cast(BinaryIO, stream),

@@ -60,10 +60,11 @@ def error_line(number: int, error: BaseException, *, transient: bool, name: str 
     return Line(b'%b"error":%b}\n' % (_opening(number, name), json_bytes(about)), failed=True)
 
 
-def error_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def error_lines(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """The error lines of results that come in blocks of any size, several lines in one piece. The last line has its line feed, too."""
     rest: list[bytes] = []
-    for block in blocks:
+    for each in blocks:
+        block = bytes(each)
         ending = block.rfind(b"\n") + 1
         if ending:
             yield from _found(b"".join((*rest, block[:ending])))

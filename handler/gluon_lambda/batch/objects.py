@@ -43,6 +43,18 @@ class Facts(NamedTuple):
     metadata: Mapping[str, str] = {}
 
 
+class Opened(NamedTuple):
+    """An object that has been begun to be read.
+
+    Attributes:
+        facts: What S3 says of it.
+        head: Its first bytes.
+    """
+
+    facts: Facts
+    head: bytes | memoryview
+
+
 class Listed(NamedTuple):
     """An entry of a listing."""
 
@@ -64,8 +76,19 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read(self, reference: ObjectRef, start: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``start`` on, of the version or eTag in ``reference``; raises as ``facts`` does."""
+    def open(self, reference: ObjectRef, length: int) -> Opened:
+        """The same, in one request with the object's first ``length`` bytes, or all of a shorter one; raises as ``facts`` does."""
+        ...
+
+    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+        """Exactly ``length`` bytes from ``start`` on, of the version or eTag in ``reference``; raises as ``facts`` does.
+
+        Args:
+            reference: The object.
+            start: The first byte.
+            length: How many.
+            into: Where they go, at least so long; memory of their own where it is None. After an error it may go on being written to.
+        """
         ...
 
     def read_small(self, bucket: str, key: str) -> bytes | None:
@@ -73,7 +96,13 @@ class ObjectStore(Protocol):
         ...
 
     def write_new(
-        self, bucket: str, key: str, content: Iterable[bytes], *, content_type: str, metadata: Mapping[str, str]
+        self,
+        bucket: str,
+        key: str,
+        content: Iterable[bytes | memoryview],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
     ) -> bool:
         """Write an object that is not there yet: in one request, or in parts where ``content`` is long. It becomes visible whole or not at all.
 

@@ -128,10 +128,10 @@ class Ending(NamedTuple):
 class Content:
     """Bytes that can be gone through as often as a store wants to send them."""
 
-    def __init__(self, blocks: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(self, blocks: Callable[[], Iterator[bytes | memoryview]]) -> None:
         self._blocks = blocks
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         return self._blocks()
 
 
@@ -154,7 +154,9 @@ class Outputs:
             self.remove_parts()
         return done
 
-    def write_all(self, content: Iterable[bytes], tally: Tally, ending: Ending, *, has_parts: bool) -> Done:
+    def write_all(
+        self, content: Iterable[bytes | memoryview], tally: Tally, ending: Ending, *, has_parts: bool
+    ) -> Done:
         """Write whatever is not there yet.
 
         Args:
@@ -178,18 +180,23 @@ class Outputs:
         return done
 
     def write(
-        self, key: str, content: Iterable[bytes], content_type: str, counts: Mapping[str, str] | None = None
+        self,
+        key: str,
+        content: Iterable[bytes | memoryview],
+        content_type: str,
+        counts: Mapping[str, str] | None = None,
     ) -> bool:
         """Write an object that says who made it, and of what; False where it is there already."""
         metadata = {PRODUCER: self._work.producer, INPUT: _input_text(self._work.reference), **(counts or {})}
         return self._store.write_new(self._place.bucket, key, content, content_type=content_type, metadata=metadata)
 
-    def blocks(self, key: str, size: int, has_time: Callable[[], bool]) -> Iterator[bytes]:
-        """An object of ours, block by block, while there is time; raises DeadlineExceeded then."""
+    def blocks(self, key: str, size: int, has_time: Callable[[], bool]) -> Iterator[memoryview]:
+        """An object of ours, block by block, while there is time; raises DeadlineExceeded then. Each is valid until the next one is asked for."""
+        buffer = bytearray(min(BLOCK_BYTES, size))
         for start in range(0, size, BLOCK_BYTES):
             if not has_time():
                 raise DeadlineExceeded(f"{self._place.uri(key)}: no time is left for byte {start:,} and what follows")
-            yield self._store.read(ObjectRef(self._place.bucket, key), start, min(BLOCK_BYTES, size - start))
+            yield self._store.read(ObjectRef(self._place.bucket, key), start, min(BLOCK_BYTES, size - start), buffer)
 
     def remove_parts(self) -> None:
         """Remove every object under the prefix of parts, other runs' included."""
@@ -197,7 +204,7 @@ class Outputs:
         if keys:
             self._store.delete(self._place.bucket, keys)
 
-    def _write_results(self, content: Iterable[bytes], tally: Tally, *, look_first: bool) -> bool:
+    def _write_results(self, content: Iterable[bytes | memoryview], tally: Tally, *, look_first: bool) -> bool:
         place = self._place
         # A write of what is long would only be refused once all of it has been read and sent.
         if look_first and place.results in [entry.key for entry in self._store.list(place.bucket, place.results)]:

@@ -275,6 +275,6 @@ class Progress:
         tally = Tally(self.next_row, self.stored_failed + self._pending_failed, refused)
         return self._outputs.write_all(content, tally, ending, has_parts=self._planned)
 
-    def _joined(self, has_time: Callable[[], bool]) -> Iterator[bytes]:
+    def _joined(self, has_time: Callable[[], bool]) -> Iterator[memoryview]:
         for part in self._stored.parts:
             yield from self._outputs.blocks(self._folder + part.name, part.size, has_time)
