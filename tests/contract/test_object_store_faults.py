@@ -1,6 +1,6 @@
 """Objects on an S3 that misbehaves: what is tried again, what is told, and that nothing is waited for past the deadline.
 
-One suite over both clients. Between them and moto stands a relay that does what a test's script says to one request after the other, and passes on the rest.
+One suite over both clients. Between them and moto stands a relay that does what a test says to one request after the other, and passes on the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One suite over the stores of objects: S3's by either client, against moto's S3, and the one in memory that other tests use. They must not differ."""
+"""One suite over S3 by either client, against moto, and the store in memory that other tests use. They must not differ."""
 
 from __future__ import annotations
 
