@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_metadata_are_stored_as_headers_can_carry_them() -> None:
 class Discarding(Connection):
     """A connection to an S3 that takes everything and keeps nothing."""
 
-    def ask(self, operation: str, **request: Any) -> Any:
+    def ask_lean(self, seconds_left: Callable[[], float] | None, operation: str, **request: Any) -> Any:
         if operation == "upload_part":
             time.sleep(0.001)
         return {"UploadId": "1", "ETag": '"1"'}

@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +55,8 @@ class Connection:
         self._ahead = memoryview(b"")
         self._left = 0
         self._is_chunked = False
+        self._seconds_left: Callable[[], float] | None = None
+        self._limit: float = READ_SECONDS
         # As bytes, which typeshed does not know of: for a text, socket and ssl would load the tables of international names (3 ms).
         host: Any = address.host.encode("ascii")
         plain = socket.create_connection((host, address.port), timeout=CONNECT_SECONDS)
@@ -66,13 +68,17 @@ class Connection:
             return
         # The kernel keeps the time, so that recv may wait for a whole buffer.
         plain.settimeout(None)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            plain.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", READ_SECONDS, 0))
+        _limit_in_kernel(plain, READ_SECONDS)
         self._flags = socket.MSG_WAITALL
         self._socket = plain
 
     def ask(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | bytearray | memoryview = b""
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray | memoryview = b"",
+        seconds_left: Callable[[], float] | None = None,
     ) -> Head:
         """Send a request and read the head of its answer.
 
@@ -81,11 +87,13 @@ class Connection:
             target: Path and query, encoded.
             headers: All of them, the body's length included.
             body: What is sent.
+            seconds_left: How long the whole answer may still be waited for, body included; None for as long as something comes.
 
         Raises:
-            OSError: The connection failed, or what came is no answer.
+            OSError: The connection failed, or what came is no answer; TimeoutError where the time is up.
         """
         self.is_reusable = False
+        self._seconds_left = seconds_left
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._send(f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1"), body)
         head = self._read_head()
@@ -138,7 +146,21 @@ class Connection:
         """End the connection."""
         self._socket.close()
 
+    def _keep_to_time(self) -> None:
+        """Let the next system call wait no longer than there is time."""
+        left = READ_SECONDS if self._seconds_left is None else min(READ_SECONDS, self._seconds_left())
+        if left <= 0:
+            raise TimeoutError("the time was up before the answer was there")
+        if left == self._limit:
+            return
+        self._limit = left
+        if self._flags:
+            _limit_in_kernel(self._socket, left)
+        else:
+            self._socket.settimeout(left)
+
     def _send(self, head: bytes, body: bytes | bytearray | memoryview) -> None:
+        self._keep_to_time()
         try:
             if len(body) <= _TOGETHER_BYTES:
                 self._socket.sendall(head + body)
@@ -146,15 +168,16 @@ class Connection:
             self._socket.sendall(head)
             self._socket.sendall(body)
         except BlockingIOError as error:  # how the kernel says that SO_SNDTIMEO has passed
-            raise TimeoutError(f"nothing was taken for {READ_SECONDS} seconds") from error
+            raise TimeoutError(f"nothing was taken for {self._limit:.3g} seconds") from error
 
     def _receive(self, buffer: memoryview) -> int:
+        self._keep_to_time()
         try:
             if self._flags:
                 return self._socket.recv_into(buffer, len(buffer), self._flags)
             return self._socket.recv_into(buffer, len(buffer))
         except BlockingIOError as error:  # how the kernel says that SO_RCVTIMEO has passed
-            raise TimeoutError(f"nothing came for {READ_SECONDS} seconds") from error
+            raise TimeoutError(f"nothing came for {self._limit:.3g} seconds") from error
 
     def _take_ahead(self, buffer: memoryview) -> int:
         """What was read together with the head."""
@@ -165,10 +188,11 @@ class Connection:
 
     def _read_more(self) -> bytes:
         """Some bytes, whatever is there."""
+        self._keep_to_time()
         try:
             return self._socket.recv(HEAD_BYTES)
         except BlockingIOError as error:
-            raise TimeoutError(f"nothing came for {READ_SECONDS} seconds") from error
+            raise TimeoutError(f"nothing came for {self._limit:.3g} seconds") from error
 
     def _read_head(self) -> Head:
         raw, separator = bytes(self._ahead), b"\r\n\r\n"
@@ -191,6 +215,14 @@ class Connection:
                 break
             raw += more
         return join_chunks(raw)
+
+
+def _limit_in_kernel(plain: socket.socket, seconds: float) -> None:
+    """How long ``send`` and ``recv`` wait, both at least a microsecond: zero would be for ever."""
+    whole = int(seconds)
+    value = struct.pack("ll", whole, max(int((seconds - whole) * 1e6), 1))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        plain.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 def parse_head(raw: bytes) -> Head:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from gluon_lambda.archive_store.http_connection import Connection, Head, tls_context
 from gluon_lambda.archive_store.s3_settings import Address, S3Settings, address_of
 from gluon_lambda.archive_store.s3_signing import Request, make_signer
+from gluon_lambda.pending import begin
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -146,28 +147,36 @@ class LeanClient:
         while self._idle:
             self._idle.pop().close()
 
-    def send(self, bucket: str, call: Call) -> Answer | None:
+    def send(self, bucket: str, call: Call, seconds_left: Callable[[], float] | None = None) -> Answer | None:
         """Make a request of a bucket, tried as often as botocore's standard mode would; None where it is the full client's to make.
+
+        Args:
+            bucket: The bucket.
+            call: The request.
+            seconds_left: How long the answer may still be waited for, body included; None for as long as something comes.
 
         Raises:
             ClientError: S3 answered with an error.
             BotoCoreError: It did not answer.
+            TimeoutError: The time is up.
         """
         address = None if bucket in self._elsewhere else address_of(bucket, self._settings)
         attempt = 1
         while address:
-            answer = self._attempt(address, call)
+            answer = self._attempt(address, call, seconds_left)
             if not isinstance(answer, Failure):
                 return answer
+            if seconds_left and answer.error and seconds_left() <= 0:
+                raise TimeoutError
             if answer.code in ELSEWHERE:
                 self._elsewhere.add(bucket)
             if answer.code in ELSEWHERE or answer.code in UNCLEAR:
                 return None
-            self._wait_or_raise(answer, attempt, call.operation)
+            self._wait_or_raise(answer, attempt, call.operation, seconds_left)
             attempt += 1
         return None
 
-    def _attempt(self, address: Address, call: Call) -> Answer | Failure:
+    def _attempt(self, address: Address, call: Call, seconds_left: Callable[[], float] | None) -> Answer | Failure:
         target = target_of(address, call)
         headers = {"Host": address.authority, "User-Agent": "gluon-lambda", **call.headers}
         if call.body or call.method in ("PUT", "POST"):
@@ -175,8 +184,8 @@ class LeanClient:
         signed = Request(f"{address.scheme}://{address.authority}{target}", headers, method=call.method, body=call.body)
         self._signer.add_auth(signed)
         try:
-            connection = self._take_idle() or self._connect(address)
-            head = connection.ask(call.method, target, dict(signed.headers.items()), call.body)
+            connection = self._take_idle() or self._connect_in_time(address, seconds_left)
+            head = connection.ask(call.method, target, dict(signed.headers.items()), call.body, seconds_left)
             if head.status in (200, 206) and call.streams:
                 return Answer(head, LeanBody(connection, self._idle), b"")
             text = connection.read_text()
@@ -203,12 +212,23 @@ class LeanClient:
         else:
             connection.close()
 
+    def _connect_in_time(self, address: Address, seconds_left: Callable[[], float] | None) -> Connection:
+        """A new connection; in a thread of its own where time is short, since nobody else ends the look-up of a name."""
+        if seconds_left is None:
+            return self._connect(address)
+        connecting = begin("connect", self._connect, address)
+        if not connecting.wait(max(0.0, seconds_left())):
+            raise TimeoutError("the time was up before there was a connection")
+        return connecting.result()
+
     def _connect(self, address: Address) -> Connection:
         if address.scheme == "https" and self._tls is None:
             self._tls = tls_context(self._settings.ca_bundle)
         return Connection(address, self._tls)
 
-    def _wait_or_raise(self, failure: Failure, attempt: int, operation: str) -> None:
+    def _wait_or_raise(
+        self, failure: Failure, attempt: int, operation: str, seconds_left: Callable[[], float] | None
+    ) -> None:
         """Wait before the next attempt, or raise where there is none."""
         if failure.http and failure.http.status_code in USUAL:  # they need no look at the rules
             raise as_error(failure, operation)
@@ -221,7 +241,10 @@ class LeanClient:
         from botocore.retries.standard import RetryEventAdapter, ThrottlingErrorDetector
 
         throttling = ThrottlingErrorDetector(RetryEventAdapter())
-        self._sleep(ExponentialBackoff(service_name="s3", throttling_detector=throttling).delay_amount(context))
+        delay = ExponentialBackoff(service_name="s3", throttling_detector=throttling).delay_amount(context)
+        if seconds_left and seconds_left() <= delay:
+            raise as_error(failure, operation)  # which tells more than that the time is up
+        self._sleep(delay)
 
 
 class LeanBody:

@@ -6,16 +6,25 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from gluon_lambda.archive_store.s3 import make_full_client
+from gluon_lambda.archive_store.s3_errors import unanswered_error
 from gluon_lambda.archive_store.s3_lean import LeanClient
 from gluon_lambda.archive_store.s3_settings import read_settings
 from gluon_lambda.batch.s3_requests import OPERATIONS
-from gluon_lambda.pending import Pending, begin
+from gluon_lambda.pending import begin
 
+T = TypeVar("T")
+# Makes a call, by the name of boto3's method and with its parameters.
+Ask = Callable[..., Any]
 # One for each thread that reads ahead, decodes, or sends a part.
 CONNECTIONS = 80
+
+
+class Left(Exception):
+    """Raised where a call is boto3's to make: it has not been made."""
 
 
 class Connection:
@@ -38,15 +47,25 @@ class Connection:
         settings = read_settings(environ)
         self._lean = LeanClient(settings, self.full) if settings else None
 
-    def ask(self, operation: str, **request: Any) -> Any:
-        """Make a call, by the name of boto3's method and with its parameters; raises botocore's errors."""
-        if self._lean and request.get(
-            "Key", "a key"
-        ):  # botocore refuses an empty one; S3 would take the bucket to be meant
-            known = OPERATIONS[operation]
-            answer = self._lean.send(request["Bucket"], known.call(request))
-            if answer is not None:
-                return known.read(answer)
+    def ask_lean(self, seconds_left: Callable[[], float] | None, operation: str, **request: Any) -> Any:
+        """Make a call through the lean client, by the name of boto3's method and with its parameters.
+
+        Raises:
+            Left: It is boto3's to make.
+            BotoCoreError, ClientError: As boto3.
+            TimeoutError: The time is up.
+        """
+        # botocore refuses an empty key; S3 would take the bucket to be meant.
+        if self._lean is None or not request.get("Key", "a key"):
+            raise Left
+        known = OPERATIONS[operation]
+        answer = self._lean.send(request["Bucket"], known.call(request), seconds_left)
+        if answer is None:
+            raise Left
+        return known.read(answer)
+
+    def ask_full(self, operation: str, **request: Any) -> Any:
+        """Make a call through boto3's client."""
         if "Body" in request:
             request["Body"] = bytes(request["Body"])  # boto3 takes no views
         return getattr(self.full(), operation)(**request)
@@ -71,26 +90,42 @@ class Calls:
         """How long may still be waited."""
         return max(0.0, self._remaining_ms() / 1000)
 
-    def begin(self, operation: str, **request: Any) -> Pending[Any]:
-        """Begin a call of ``Connection.ask``'s."""
-        return begin(operation, lambda: self._connection.ask(operation, **request))
+    def tell(self, operation: str, **request: Any) -> None:
+        """Make a call even where there is no time to hear the answer; whatever that is, nobody wants it."""
+        begin(operation, self._untimed, operation, request).wait(self.seconds_left)
 
     def ask(self, operation: str, **request: Any) -> Any:
-        """Make a call of ``Connection.ask``'s; raises botocore's errors, and TimeoutError."""
-        return self.run(lambda connection: connection.ask(operation, **request))
+        """Make a call; raises botocore's errors, and TimeoutError."""
+        return self.run(lambda ask: ask(operation, **request))
 
-    def run(self, call: Callable[[Connection], Any]) -> Any:
-        """Make a call that is given the connection.
+    def run(self, call: Callable[[Ask], T]) -> T:
+        """Make calls by what ``call`` is given.
 
-        In a thread of its own, because a socket's timeout counts from one byte to the next: an answer that drips never meets it. One that is
-        given up goes on dripping until S3 ends it.
+        boto3's are made in a thread of its own, because its sockets' timeouts count from one byte to the next: an answer that drips never meets
+        them. One that is given up goes on dripping until S3 ends it. The lean client keeps to the time itself, and needs no thread.
         """
         if not self.seconds_left:
             raise TimeoutError
-        pending = begin("s3", lambda: call(self._connection))
+        try:
+            return call(partial(self._connection.ask_lean, lambda: self.seconds_left))
+        except Left:
+            return self._by_boto3(call)
+        except unanswered_error():
+            if self.seconds_left:
+                raise
+            raise TimeoutError from None
+
+    def _by_boto3(self, call: Callable[[Ask], T]) -> T:
+        pending = begin("s3", call, self._connection.ask_full)
         if not pending.wait(self.seconds_left):
             raise TimeoutError
         return pending.result()
+
+    def _untimed(self, operation: str, request: Mapping[str, Any]) -> None:
+        try:
+            self._connection.ask_lean(None, operation, **request)
+        except Left:
+            self._connection.ask_full(operation, **request)
 
     def pause(self, attempt: int) -> None:
         """Wait before the next attempt, twice as long each time."""

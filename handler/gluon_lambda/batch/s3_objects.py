@@ -126,10 +126,7 @@ class S3Objects:
             raise
 
     def _receive(self, reading: Reading) -> memoryview:
-        content: memoryview = self._calls.run(
-            lambda connection: reading.run(connection, lambda: self._calls.seconds_left > 0)
-        )
-        return content
+        return self._calls.run(lambda ask: reading.run(ask, lambda: self._calls.seconds_left > 0))
 
     def _write(
         self, target: Mapping[str, str], described: Mapping[str, Any], content: Iterable[bytes | memoryview]

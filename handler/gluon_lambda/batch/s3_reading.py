@@ -10,7 +10,7 @@ from typing import Any
 from gluon_lambda.archive_store.s3_errors import unanswered_error
 from gluon_lambda.archive_store.s3_transfer import broken_off
 from gluon_lambda.batch.objects import ATTEMPTS
-from gluon_lambda.batch.s3_calls import Connection
+from gluon_lambda.batch.s3_calls import Ask
 
 
 class Reading(ABC):
@@ -25,8 +25,8 @@ class Reading(ABC):
         self._request = dict(request)
         self.answer: Mapping[str, Any] = {}
 
-    def run(self, connection: Connection, may_go_on: Callable[[], bool]) -> memoryview:
-        """Read.
+    def run(self, ask: Ask, may_go_on: Callable[[], bool]) -> memoryview:
+        """Read by ``ask``; goes on as long as ``may_go_on`` says.
 
         Raises:
             ClientError: S3 answered with an error: ``PreconditionFailed`` where the object was replaced.
@@ -34,7 +34,7 @@ class Reading(ABC):
         """
         attempt = 0
         while True:
-            self.answer = connection.ask("get_object", **self._request, **self._asked())
+            self.answer = ask("get_object", **self._request, **self._asked())
             attempt += 1
             try:
                 with closing(self.answer["Body"]) as body:

@@ -48,7 +48,7 @@ class Upload:
 
     def abandon(self) -> None:
         """Give the parts up, which are paid for otherwise. Said even where there is no time to hear the answer, and whatever it is."""
-        self._calls.begin("abort_multipart_upload", **self._request).wait(self._calls.seconds_left)
+        self._calls.tell("abort_multipart_upload", **self._request)
 
 
 def begin_upload(calls: Calls, target: Mapping[str, str], described: Mapping[str, Any]) -> Upload:
