@@ -22,7 +22,7 @@ from gluon_lambda.batch.routes import model_of
 from gluon_lambda.batch.s3_calls import Connection
 from gluon_lambda.batch.s3_objects import S3Objects
 from gluon_lambda.batch_records import BatchAnswer, BatchCall, ObjectRef
-from gluon_lambda.errors import UnsupportedEvent
+from gluon_lambda.errors import GluonLambdaError, UnsupportedEvent
 from gluon_lambda.event_sources.batch_source import BatchSource
 from gluon_lambda.event_sources.object_references import continuation_of
 from gluon_lambda.services.batching import Measuring, batcher_of, measure_size
@@ -73,19 +73,30 @@ class BatchInvoker:
         call = source.to_call(event, context)
         deadline = Deadline(call.remaining_ms)
         store = S3Objects(self._connection, lambda: max(0, call.remaining_ms() - _FOR_THE_ANSWER_MS))
-        desk = Desk(store, self._template, self._serve, deadline, self._settings.function_name)
+        desk = Desk(store, self._template, self._serve, deadline, self._settings.function_name, known=self._known)
         done = answer(call, desk, self._hand_over(call))
         self._record(done, source.TITLE, (time.perf_counter() - started) * 1000)
         return source.to_answer(done, event)
 
-    def _serve(self, reference: ObjectRef, facts: Facts) -> Served:
-        name = model_of(
+    def _known(self, reference: ObjectRef, facts: Facts) -> Served | None:
+        """The model, where it is one that stays, and has been measured."""
+        try:
+            name = self._name_of(reference, facts)
+        except GluonLambdaError:
+            return None
+        return self._served[name][1] if name in self._served and name in self._models.configured else None
+
+    def _name_of(self, reference: ObjectRef, facts: Facts) -> str:
+        return model_of(
             reference,
             facts.metadata,
             self._settings.routes,
             self._models.configured,
             has_store=bool(self._settings.model_store),
         )
+
+    def _serve(self, reference: ObjectRef, facts: Facts) -> Served:
+        name = self._name_of(reference, facts)
         model = self._models.get(name)
         known, served = self._served.get(name, (None, None))
         if served is None or known is not model:  # a store's model may have gone and come again

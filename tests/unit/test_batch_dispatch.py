@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -136,6 +137,7 @@ class Function(NamedTuple):
         batcher: Its model.
         clock: Its time.
         channel: How it hands on.
+        is_known: Whether its model has answered before, as in a sandbox that is warm.
     """
 
     store: MemoryObjects
@@ -145,19 +147,30 @@ class Function(NamedTuple):
     batcher: Rows | None = None
     clock: Clock | None = None
     channel: Sent | None = None
+    is_known: bool = True
 
     def invoke(self, call: BatchCall) -> BatchAnswer:
         """One invocation, with a sandbox of its own."""
         clock = self.clock or Clock()
-        desk = Desk(self.store, TEMPLATE, self.serve, Deadline(clock), "function", self.part_bytes, self.head_bytes)
+        served = Served("m", DIGEST, self.batcher or Rows(), self.size)
+        desk = Desk(
+            self.store,
+            TEMPLATE,
+            partial(self.serve, served),
+            Deadline(clock),
+            "function",
+            self.part_bytes,
+            self.head_bytes,
+            (lambda reference, _: None if is_for_nobody(reference) else served) if self.is_known else lambda *_: None,
+        )
         channel = self.channel if call.channel in ("queue", "invoke") else None
         return answer(call, desk, HandOver(channel, continuation_of, takes_untouched=call.channel == "invoke"))
 
-    def serve(self, reference: ObjectRef, facts: Facts) -> Served:
+    def serve(self, served: Served, reference: ObjectRef, facts: Facts) -> Served:
         """The only model, and no model for what lies under ``nobody/``."""
-        if reference.key.startswith("nobody/"):
+        if is_for_nobody(reference):
             raise ModelNotFound(f"{reference.uri}: which model?")
-        return Served("m", DIGEST, self.batcher or Rows(), self.size)
+        return served
 
     def ask(self, *references: ObjectRef, channel: str = "queue") -> list[ObjectResult]:
         """One invocation for these objects."""
@@ -168,6 +181,10 @@ class Function(NamedTuple):
         """One invocation by an event of this source's: what the trigger is told."""
         call = source.to_call(event, FakeContext())
         return source.to_answer(self.invoke(call), event)
+
+
+def is_for_nobody(reference: ObjectRef) -> bool:
+    return reference.key.startswith("nobody/")
 
 
 def states(results: Sequence[ObjectResult]) -> list[str]:
@@ -873,8 +890,17 @@ class TestObjects:
             function.send(asynchronous, notification("slow.png"))
 
 
+@pytest.fixture(params=[True, False], ids=["known", "new"])
+def is_known(request: pytest.FixtureRequest) -> bool:
+    """Whether images are taken as they come, or in portions."""
+    return bool(request.param)
+
+
 class TestManyImages:
-    def test_a_throttled_image_is_its_own_failure_and_done_the_next_time(self) -> None:
+    @pytest.mark.parametrize("head_bytes", [8, HEAD_BYTES])
+    def test_a_throttled_image_is_its_own_failure_and_done_the_next_time(
+        self, head_bytes: int, *, is_known: bool
+    ) -> None:
         store = MemoryObjects("in", "out")
         keys = [f"{number:03d}.png" for number in range(100)]
         for number, key in enumerate(keys):
@@ -884,19 +910,50 @@ class TestManyImages:
             always(ObjectUnavailable("503 SlowDown"), method=method, key=key)
             for method, key in zip(("open", "read", "write_new"), throttled, strict=True)
         ]
-        told = Function(store, head_bytes=8).send(sqs, sqs_event(*map(notification, keys)))
-        assert [int(each["itemIdentifier"][1:]) for each in told["batchItemFailures"]] == [7, 40, 99]
+        told = Function(store, head_bytes=head_bytes, is_known=is_known).send(sqs, sqs_event(*map(notification, keys)))
+        expected = [7, 40, 99] if head_bytes == 8 else [7, 99]  # where nothing is read after the beginning
+        assert [int(each["itemIdentifier"][1:]) for each in told["batchItemFailures"]] == expected
         store.before.clear()
         left = Function(store).send(sqs, sqs_event(*map(notification, throttled)))
         assert left == {"batchItemFailures": []}
         assert [lines_of(store, key)[0]["prediction"][0] for key in keys] == list(range(100))
 
-    def test_images_are_answered_together(self) -> None:
+    def test_images_are_answered_together(self, *, is_known: bool) -> None:
         store = MemoryObjects("in", "out")
         references = [store.put("in", f"{number}.png", png(number)) for number in range(16)]
         rows = Rows()
-        Function(store, size=8, batcher=rows).ask(*references)
+        Function(store, size=8, batcher=rows, is_known=is_known).ask(*references)
         assert rows.sizes == [8, 8]
+
+    def test_images_among_other_objects_are_answered_in_whatever_order_they_come(self, *, is_known: bool) -> None:
+        store = MemoryObjects("in", "out")
+        keys = [f"{number:03d}.{'png' if number % 3 else 'jsonl'}" for number in range(300)]
+        references = [
+            store.put("in", key, png(number) if number % 3 else b'{"x": %d}\n' % number)
+            for number, key in enumerate(keys)
+        ]
+        references[5] = references[5]._replace(key="none/a.png")
+        references[6] = store.put("in", "nobody/b.png", png(1))
+        results = Function(store, size=8, is_known=is_known).ask(*references)
+        assert [result.reference.key for result in results] == [reference.key for reference in references]
+        told = states(results)
+        assert (told[5], told[6], set(told[:5] + told[7:])) == ("skipped", "permanent", {"done"})
+        answers = [lines_of(store, key)[0]["prediction"][0] for key in keys[7:]]
+        assert answers == [min(number, 255) if number % 3 else number for number in range(7, 300)]
+
+    def test_images_that_there_is_no_time_for_are_left_untouched(self, *, is_known: bool) -> None:
+        store = MemoryObjects("in", "out")
+        references = [store.put("in", f"{number:03d}.png", png(number)) for number in range(200)]
+        clock = Clock(RESERVE_MS + 5000)
+        rows = Rows(spend=lambda: clock.spend(1000))
+        results = Function(store, size=8, batcher=rows, clock=clock, is_known=is_known, channel=Sent()).ask(*references)
+        told = states(results)
+        done = told.count("done")
+        assert done in range(8, 48)
+        assert told == ["done"] * done + ["untouched"] * (200 - done)
+        assert sum(rows.sizes) >= done
+        again = states(Function(store, size=8, is_known=is_known).ask(*references))
+        assert again == ["done"] * 200
 
     def test_no_more_images_than_fit_are_in_memory_where_events_tell_no_sizes(self) -> None:
         store = MemoryObjects("in", "out")

@@ -7,43 +7,22 @@ told as untouched, so that the trigger brings it again.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from gluon_lambda.batch.event_order import latest
 from gluon_lambda.batch.handing_on import Channel, goes_nowhere, stalled
-from gluon_lambda.batch.job import (
-    Begun,
-    Desk,
-    begin,
-    done_result,
-    failed,
-    go_on,
-    is_one_image,
-    log_first_failure,
-    look,
-    route,
-    rows_left,
-    take,
-)
-from gluon_lambda.batch.micro_batches import Answered, answered
-from gluon_lambda.batch_records import BatchAnswer, BatchCall, ObjectRef, ObjectResult, Row
-from gluon_lambda.errors import GluonLambdaError, ObjectDenied, ObjectError, ObjectRefused
+from gluon_lambda.batch.image_objects import answer_images, answer_small_images
+from gluon_lambda.batch.job import Begun, Desk, Found, begin, go_on, route
+from gluon_lambda.batch.lookahead import Lookahead, Numbered, is_new_image
+from gluon_lambda.batch_records import BatchAnswer, BatchCall, ObjectRef, ObjectResult
+from gluon_lambda.errors import GluonLambdaError
 from gluon_lambda.runtime.openmp import leave_binding
-from gluon_lambda.services.batching import SAME_BITS
 
 _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Requests to S3 that are under way at a time: each waits some 20 ms for its answer.
 CONNECTIONS = 32
-# Images that are looked at, fetched and answered together; and their size, since all of them are in memory.
-_TOGETHER = 64
-_TOGETHER_BYTES = 64 << 20
-# Of an object whose event does not say its size.
-_ASSUMED_BYTES = 1 << 20
-
 # An object's results are handed on so.
 Continue = Callable[[ObjectRef], Mapping[str, Any]]
 
@@ -69,121 +48,41 @@ def answer(call: BatchCall, desk: Desk, hand_over: HandOver) -> BatchAnswer:
         at: ObjectResult(call.objects[at], "skipped", "a newer event of the same object is in the same call")
         for at in order.outdated
     }
-    with ThreadPoolExecutor(CONNECTIONS, "s3", initializer=leave_binding) as pool:
-        for portion in portions(call.objects, order.newest):
-            done = _answer_portion([call.objects[at] for at in portion], desk, pool)
-            results.update(zip(portion, done, strict=True))
+    results |= _answered([(at, call.objects[at]) for at in order.newest], desk)
     got_on = any(_got_on(result) for result in results.values())
     handed = (_handed_over(results[at], hand_over, got_on=got_on) for at in range(len(call.objects)))
     return BatchAnswer(tuple(handed), call.refused)
 
 
-def portions(objects: Sequence[ObjectRef], wanted: Sequence[int]) -> Iterator[list[int]]:
-    """Cut what is wanted into groups that are looked at together: as many as fit into memory, if all are images."""
-    sizes = [_ASSUMED_BYTES if (size := objects[at].size) is None else size for at in wanted]
-    return (list(wanted[cut]) for cut in _cuts(sizes))
+def _answered(objects: Sequence[tuple[int, ObjectRef]], desk: Desk) -> dict[int, ObjectResult]:
+    """What becomes of objects, by their place in the call: small images as they come, whatever else as it is put aside meanwhile."""
+    pending: dict[int, Future[ObjectResult]] = {}
+    results = {at: ObjectResult(reference, "untouched") for at, reference in objects}
+    with ThreadPoolExecutor(CONNECTIONS, "s3", initializer=leave_binding) as pool:
+        lookahead = Lookahead(objects, desk, pool)
+        while lookahead.has_more:
+            pending |= answer_small_images(lookahead, desk, pool)
+            others = _begun(lookahead.take_others(), desk, pool)
+            pending |= answer_images({at: each for at, each in others.items() if _is_image(each)}, desk, pool)
+            results |= {at: _result(each, desk) for at, each in others.items() if not _is_image(each)}
+    return results | lookahead.results | {at: ended.result() for at, ended in pending.items()}
 
 
-def _cuts(sizes: Sequence[int]) -> Iterator[slice]:
-    """Neighbours that are not too many and not too large together; one that is too large alone is alone."""
-    first = total = 0
-    for at, size in enumerate(sizes):
-        if at > first and (at - first == _TOGETHER or total + size > _TOGETHER_BYTES):
-            yield slice(first, at)
-            first, total = at, 0
-        total += size
-    if sizes:
-        yield slice(first, len(sizes))
+def _begun(others: Sequence[Numbered], desk: Desk, pool: ThreadPoolExecutor) -> dict[int, Begun | ObjectResult]:
+    """How far objects are. Models are found in this thread, which is the one that runs nets; S3 is asked about all of them at a time."""
+    begun = {
+        at: pool.submit(begin, each, route(each, desk), desk) if isinstance(each, Found) else each
+        for at, each in others
+    }
+    return {at: each.result() if isinstance(each, Future) else each for at, each in begun.items()}
 
 
-def _answer_portion(references: Sequence[ObjectRef], desk: Desk, pool: ThreadPoolExecutor) -> list[ObjectResult]:
-    if not desk.deadline.has_time():
-        return [ObjectResult(reference, "untouched") for reference in references]
-    begun = [each.result() if isinstance(each, Future) else each for each in _begun(references, desk, pool)]
-    images = [each for each in begun if isinstance(each, Begun) and is_new_image(each)]
-    answers = _answer_images(images, desk, pool)
-    return [answers.get(id(each)) or _result(each, desk) for each in begun]
-
-
-def _begun(
-    references: Sequence[ObjectRef], desk: Desk, pool: ThreadPoolExecutor
-) -> list[ObjectResult | Future[Begun | ObjectResult]]:
-    """S3 is asked about all of them at a time; models are found in this thread, which is the one that runs nets."""
-    begun: list[ObjectResult | Future[Begun | ObjectResult]] = []
-    for found in list(pool.map(lambda reference: look(reference, desk), references)):
-        if isinstance(found, ObjectResult):
-            begun.append(found)
-            continue
-        begun.append(pool.submit(begin, found, route(found, desk), desk))
-    return begun
+def _is_image(each: Begun | ObjectResult) -> TypeGuard[Begun]:
+    return isinstance(each, Begun) and is_new_image(each)
 
 
 def _result(each: Begun | ObjectResult, desk: Desk) -> ObjectResult:
     return go_on(each, desk) if isinstance(each, Begun) else each
-
-
-def is_new_image(begun: Begun) -> bool:
-    """Whether an object is an image of which nothing has been done: it may be answered together with others."""
-    is_new = begun.progress.next_row == 0 and not begun.progress.complete
-    return is_new and is_one_image(begun.reference, begun.facts)
-
-
-def _answer_images(images: Sequence[Begun], desk: Desk, pool: ThreadPoolExecutor) -> dict[int, ObjectResult]:
-    """Each image's result, by the identity of what was begun."""
-    endings: dict[int, Future[ObjectResult]] = {}
-    for model in dict.fromkeys(begun.served.name for begun in images):
-        mine = [begun for begun in images if begun.served.name == model]
-        for cut in _cuts([begun.facts.size for begun in mine]):  # not all events tell the sizes
-            for begun, done in _answered_images(mine[cut], desk, pool):
-                endings[id(begun)] = pool.submit(_ended, begun, done, desk)
-    untouched = {id(begun): ObjectResult(begun.reference, "untouched") for begun in images}
-    return untouched | {key: ending.result() for key, ending in endings.items()}
-
-
-def _answered_images(images: Sequence[Begun], desk: Desk, pool: ThreadPoolExecutor) -> Iterator[tuple[Begun, Answered]]:
-    """The images of one model, answered as if they were the rows of one object; which ones come together changes no bit of an answer."""
-    served = images[0].served
-    rows = [pool.submit(_only_row, begun, desk) for begun in images]
-    numbered = (row.result()._replace(number=at) for at, row in enumerate(rows))
-    with closing(answered(numbered, served.batcher, size=min(served.size, SAME_BITS))) as batches, _cancelling(rows):
-        began, is_told = time.perf_counter(), False
-        while desk.deadline.has_time() and (batch := next(batches, None)) is not None:
-            for each in batch:
-                begun, done = images[each.row.number], each._replace(row=each.row._replace(number=0))
-                is_told = is_told or log_first_failure(begun.reference, [done])
-                yield begun, done
-            desk.deadline.note((time.perf_counter() - began) * 1000)
-            began = time.perf_counter()
-
-
-@contextmanager
-def _cancelling(rows: Sequence[Future[Row]]) -> Iterator[None]:
-    """Fetch nothing more in the end: whoever ends the pool would wait for it, with no time left."""
-    try:
-        yield
-    finally:
-        for row in rows:
-            row.cancel()
-
-
-def _only_row(begun: Begun, desk: Desk) -> Row:
-    try:
-        return next(rows_left(begun, desk))
-    except GluonLambdaError as error:
-        return Row(0, None, error)
-
-
-def _ended(begun: Begun, done: Answered, desk: Desk) -> ObjectResult:
-    """Write one image's outputs; none where S3 did not give it."""
-    error = done.error
-    try:
-        if isinstance(error, ObjectError) and (isinstance(error, ObjectDenied) or not isinstance(error, ObjectRefused)):
-            return failed(begun.reference, error, desk, begun.facts)
-        take(begun.progress, done)
-        ended = begun.progress.finish(has_time=desk.deadline.has_time, invocations=begun.reference.hand_overs + 1)
-    except GluonLambdaError as error:
-        return failed(begun.reference, error, desk, begun.facts)
-    return done_result(begun.reference, ended) if ended else ObjectResult(begun.reference, "untouched")
 
 
 def _got_on(result: ObjectResult) -> bool:

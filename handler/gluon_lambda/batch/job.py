@@ -68,6 +68,7 @@ class Desk(NamedTuple):
         producer: The function's name.
         part_bytes: How long the lines are, at least, that are stored at a time before there is need to.
         head_bytes: How much of an object comes with what S3 says of it.
+        known: Finds the model that answers an object where it is loaded and measured already, None where not. For any thread.
     """
 
     store: ObjectStore
@@ -77,6 +78,7 @@ class Desk(NamedTuple):
     producer: str
     part_bytes: int = PART_BYTES
     head_bytes: int = HEAD_BYTES
+    known: Callable[[ObjectRef, Facts], Served | None] = lambda *_: None
 
 
 class Found(NamedTuple):
@@ -193,7 +195,7 @@ def _answer_rows(begun: Begun, desk: Desk) -> bool:
             batch = _whole(batches, progress.batch_size)
             if not batch:
                 return True
-            is_told = is_told or log_first_failure(begun.reference, batch)
+            is_told = is_told or log_first_failure(batch, lambda row: f"{begun.reference.uri}, row {row.number}")
             for each in batch:
                 take(progress, each)
             if progress.pending_bytes >= desk.part_bytes and not progress.store_part():
@@ -203,11 +205,11 @@ def _answer_rows(begun: Begun, desk: Desk) -> bool:
     return False
 
 
-def log_first_failure(reference: ObjectRef, batch: Sequence[Answered]) -> bool:
+def log_first_failure(batch: Sequence[Answered], name_of: Callable[[Row], str]) -> bool:
     """Log what an archive's code raised, with its traceback, which is in no output; one row tells what all of them suffer from."""
     for each in batch:
         if each.error is not None and each.error.__cause__ is not None:
-            _LOGGER.warning("%s, row %d: %s", reference.uri, each.row.number, each.error, exc_info=each.error)
+            _LOGGER.warning("%s: %s", name_of(each.row), each.error, exc_info=each.error)
             return True
     return False
 
