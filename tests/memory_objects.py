@@ -127,7 +127,7 @@ class MemoryObjects:
 
         return self._called(call, opened)
 
-    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+    def read(self, reference: ObjectRef, start: int, length: int, into: memoryview | None = None) -> memoryview:
         """See ``ObjectStore.read``."""
         call = Call("read", reference.bucket, reference.key)
         content = self._called(call, lambda: self._sent(call, self._find(reference).content, start, length))

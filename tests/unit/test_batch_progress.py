@@ -439,7 +439,7 @@ class Draining(MemoryObjects):
         """The parts that are made up."""
         return [Listed(name, self._size) for name in self._names if name.startswith(prefix)]
 
-    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+    def read(self, reference: ObjectRef, start: int, length: int, into: memoryview | None = None) -> memoryview:
         """Bytes that nobody holds."""
         return memoryview(into or bytes(length))[:length]
 

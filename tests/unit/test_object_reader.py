@@ -110,9 +110,9 @@ class Lent(MemoryObjects):
 
     def __init__(self, *buckets: str) -> None:
         super().__init__(*buckets)
-        self.lent: list[bytearray | None] = []
+        self.lent: list[memoryview | None] = []
 
-    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+    def read(self, reference: ObjectRef, start: int, length: int, into: memoryview | None = None) -> memoryview:
         self.lent.append(into)
         return super().read(reference, start, length, into)
 
@@ -182,7 +182,7 @@ def test_an_object_that_changes_while_it_is_read_is_never_mixed(store: MemoryObj
 class Asking(MemoryObjects):
     """Remembers who was asked for."""
 
-    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+    def read(self, reference: ObjectRef, start: int, length: int, into: memoryview | None = None) -> memoryview:
         self.asked = (reference.version, reference.etag, start, length)
         return memoryview(b"x" * length)
 

@@ -34,7 +34,7 @@ from gluon_lambda.services.batching import RowBatcher
 
 _LOGGER = logging.getLogger("gluon_lambda.batch")
 # Lines are stored when there are so many, so that memory stays flat however many rows there are.
-PART_BYTES = 2 << 20
+PART_BYTES = 1 << 20
 # What comes of an object with what S3 says of it, so that most images take no request more. Those of a call's images are in memory together.
 HEAD_BYTES = 256 << 10
 

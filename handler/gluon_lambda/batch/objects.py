@@ -80,7 +80,7 @@ class ObjectStore(Protocol):
         """The same, in one request with the object's first ``length`` bytes, or all of a shorter one; raises as ``facts`` does."""
         ...
 
-    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+    def read(self, reference: ObjectRef, start: int, length: int, into: memoryview | None = None) -> memoryview:
         """Exactly ``length`` bytes from ``start`` on, of the version or eTag in ``reference``; raises as ``facts`` does.
 
         Args:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from gluon_lambda.batch.buffers import buffer_of
 from gluon_lambda.batch.lines import error_lines
 from gluon_lambda.batch.objects import PRODUCER, Facts, ObjectStore, stored_metadata
 from gluon_lambda.batch.places import Place
@@ -192,7 +193,7 @@ class Outputs:
 
     def blocks(self, key: str, size: int, has_time: Callable[[], bool]) -> Iterator[memoryview]:
         """An object of ours, block by block, while there is time; raises DeadlineExceeded then. Each is valid until the next one is asked for."""
-        buffer = bytearray(min(BLOCK_BYTES, size))
+        buffer = buffer_of(min(BLOCK_BYTES, size))
         for start in range(0, size, BLOCK_BYTES):
             if not has_time():
                 raise DeadlineExceeded(f"{self._place.uri(key)}: no time is left for byte {start:,} and what follows")

@@ -11,6 +11,7 @@ import io
 import os
 from typing import NamedTuple
 
+from gluon_lambda.batch.buffers import buffer_of
 from gluon_lambda.batch.objects import Facts, ObjectStore
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.pending import Pending, begin
@@ -41,7 +42,7 @@ class _Block(NamedTuple):
     """A block that has come; ``content`` is as much of ``buffer`` as it fills."""
 
     content: memoryview
-    buffer: bytearray
+    buffer: memoryview
 
 
 class ObjectReader(io.RawIOBase):
@@ -74,7 +75,7 @@ class ObjectReader(io.RawIOBase):
         self._last_end = -1
         self._blocks: dict[int, _Block] = {}
         self._ahead: tuple[int, Pending[_Block]] | None = None
-        self._unused: list[bytearray] = []
+        self._unused: list[memoryview] = []
 
     def readable(self) -> bool:
         """It is."""
@@ -159,14 +160,14 @@ class ObjectReader(io.RawIOBase):
             self._unused.append(self._ahead[1].result().buffer)
         self._ahead = None
 
-    def _buffer(self) -> bytearray:
+    def _buffer(self) -> memoryview:
         """Memory for a block. One that a fetch has failed with does not come back: it may still be written to."""
-        return self._unused.pop() if self._unused else bytearray(min(self._block_bytes, self._size))
+        return self._unused.pop() if self._unused else buffer_of(min(self._block_bytes, self._size))
 
     def _start(self, number: int) -> int:
         return len(self._head) + number * self._block_bytes
 
-    def _fetch(self, number: int, buffer: bytearray) -> _Block:
+    def _fetch(self, number: int, buffer: memoryview) -> _Block:
         start = self._start(number)
         return _Block(
             self._store.read(self._reference, start, min(self._block_bytes, self._size - start), buffer), buffer

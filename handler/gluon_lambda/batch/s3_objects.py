@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gluon_lambda.archive_store.s3_errors import EMPTY, answered_error, error_code
+from gluon_lambda.batch.buffers import buffer_of
 from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, Opened, stored_metadata
 from gluon_lambda.batch.s3_calls import Calls, Connection
 from gluon_lambda.batch.s3_object_errors import Asked, conflict, is_passing, object_errors, refusal
@@ -54,9 +55,9 @@ class S3Objects:
                 return Opened(facts_of(self._head(pinned(reference))), b"")
             return Opened(facts_of(first.answer), head)
 
-    def read(self, reference: ObjectRef, start: int, length: int, into: bytearray | None = None) -> memoryview:
+    def read(self, reference: ObjectRef, start: int, length: int, into: memoryview | None = None) -> memoryview:
         """GetObject with Range; see ``ObjectStore.read``."""
-        buffer = memoryview(bytearray(length) if into is None else into)[:length]
+        buffer = (buffer_of(length) if into is None else into)[:length]
         if not length:
             return buffer  # S3 has no range of nothing
         with object_errors(reading(reference)):

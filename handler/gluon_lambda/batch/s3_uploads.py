@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gluon_lambda.archive_store.s3_errors import CHANGED, answered_error, error_code
+from gluon_lambda.batch.buffers import buffer_of
 from gluon_lambda.batch.objects import PART_BYTES
 from gluon_lambda.batch.s3_calls import Calls
 from gluon_lambda.batch.s3_object_errors import CONFLICT
@@ -88,15 +89,15 @@ class Filled(NamedTuple):
 
 def parts_of(content: Iterable[bytes | memoryview]) -> Iterator[Filled]:
     """Content in parts of PART_BYTES; only the last one may be shorter, and only the only one empty."""
-    buffer, filled = bytearray(), 0
+    buffer, filled = buffer_of(PART_BYTES), 0
     for piece in content:
         rest = memoryview(piece)
         while rest:
             if filled == PART_BYTES:
-                yield Filled(memoryview(buffer), is_last=False)
+                yield Filled(buffer, is_last=False)
                 filled = 0
             taken = rest[: PART_BYTES - filled]
-            buffer[filled : filled + len(taken)] = taken  # grows until it is a part long
+            buffer[filled : filled + len(taken)] = taken
             filled += len(taken)
             rest = rest[len(taken) :]
-    yield Filled(memoryview(buffer)[:filled], is_last=True)
+    yield Filled(buffer[:filled], is_last=True)
