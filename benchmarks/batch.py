@@ -35,7 +35,7 @@ SCHEMA = 1
 BARE = {0: "bare, in turn", 1: "bare, 1 decodes ahead", 2: "bare, 2 decode ahead"}
 SIZES = (4, 8, 16, 32, 64)
 # Rows, and not only the smallest and the largest: where memory grows, it shows from where to where.
-MEMORY_ROWS = (10, 1_000, 10_000, 100_000)
+MEMORY_ROWS = (10, 1_000, 10_000, 100_000, 300_000)
 CHAR_CNN = {"native service": "char_cnn_native.mar", "MMS 0.4 service": "char_cnn.model"}
 # OpenMP's threads stop spinning meanwhile.
 PAUSE_S = 0.02
