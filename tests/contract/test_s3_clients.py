@@ -381,6 +381,59 @@ def test_a_throttled_request_waits_longer_each_time_and_is_told_as_such(s3: Scri
     assert [wait <= most for wait, most in zip(waits, (1, 2, 4), strict=True)] == [True] * 3
 
 
+@pytest.fixture
+def lean(s3: ScriptedS3) -> LeanClient:
+    """A client that neither waits nor asks boto3's."""
+    return LeanClient(s3.settings, lambda: pytest.fail("asked for"), sleep=lambda _: pytest.fail("waits"))
+
+
+def some(client: LeanClient, count: int) -> Any:
+    """The body of the first bytes."""
+    return client.get_object(Bucket="clients-bucket", Key="net.model", Range=f"bytes=0-{count - 1}")["Body"]
+
+
+def test_a_body_that_has_been_read_leaves_its_connection_to_the_next_one(s3: ScriptedS3, lean: LeanClient) -> None:
+    s3.replace(bytes(range(200)))
+    first, buffer = some(lean, 10), memoryview(bytearray(10))
+    assert (first.readinto(buffer), bytes(buffer)) == (10, bytes(range(10)))
+    second = some(lean, 200)
+    assert first.readinto(buffer) == 0
+    first.close()
+    whole = memoryview(bytearray(200))
+    received = second.readinto(whole)
+    while received < 200:
+        received += second.readinto(whole[received:])
+    assert bytes(whole) == bytes(range(200))
+
+
+def test_a_connection_that_the_server_has_ended_meanwhile_is_not_asked_through(
+    s3: ScriptedS3, lean: LeanClient
+) -> None:
+    s3.replace(bytes(10))
+
+    def ending(connection: Any, *request: Any) -> None:
+        connection.sendall(s3.answer(request[1]))
+        connection.shutdown(2)
+
+    s3.script = [ending] * 3
+    for _ in range(4):
+        buffer = memoryview(bytearray(10))
+        assert some(lean, 10).readinto(buffer) == 10
+        idle = lean._idle[0]
+        while s3.script and not idle.is_dropped():
+            pass
+    assert len(s3.asked) == 4
+
+
+def test_a_bucket_that_is_elsewhere_is_left_to_boto3_from_then_on(s3: ScriptedS3) -> None:
+    s3.script = [failing(301, "PermanentRedirect"), failing(301, "PermanentRedirect")]
+    full = Full()
+    client = LeanClient(s3.settings, lambda: full)
+    for _ in range(3):
+        client.get_object(Bucket="clients-bucket", Key="net.model")
+    assert (len(s3.asked), len(full.asked)) == (1, 3)
+
+
 class Full:
     """Stands for boto3's client."""
 

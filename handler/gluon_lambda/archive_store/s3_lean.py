@@ -248,11 +248,11 @@ class LeanClient:
 
 
 class LeanBody:
-    """An answer's body; its connection goes back to the client at its end."""
+    """An answer's body; at its end its connection goes back to the client, and is no longer this body's."""
 
     def __init__(self, connection: Connection, idle: list[Connection]) -> None:
         """The body that comes next on ``connection``."""
-        self._connection = connection
+        self._connection: Connection | None = connection
         self._idle = idle
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -261,22 +261,32 @@ class LeanBody:
         Raises:
             ResponseStreamingError: The connection broke off.
         """
+        connection = self._connection
+        if connection is None:
+            return 0
         try:
-            received = self._connection.readinto(buffer)
+            received = connection.readinto(buffer)
         except OSError as error:
-            self._connection.close()
+            connection.close()
             from botocore.exceptions import ResponseStreamingError  # lazy: seldom
 
             raise ResponseStreamingError(error=error) from error
-        if self._connection.is_read() and self._connection.is_reusable:
-            self._connection.is_reusable = False  # once
-            self._idle.append(self._connection)
+        if connection.is_read():
+            self._give_back(connection)
         return received
 
     def close(self) -> None:
         """Give up a body that is not wanted."""
-        if not self._connection.is_read():
+        if self._connection is not None:
             self._connection.close()
+            self._connection = None
+
+    def _give_back(self, connection: Connection) -> None:
+        self._connection = None
+        if connection.is_reusable:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
 
 def target_of(address: Address, call: Call) -> str:
