@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from threading import Lock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -119,6 +120,7 @@ class LeanClient:
         self._sleep = sleep
         self._signer = make_signer(settings.credentials, settings.region)
         self._idle: list[Connection] = []
+        self._making_tls = Lock()
         self._tls: SSLContext | None = None
         self._elsewhere: set[str] = set()
 
@@ -222,9 +224,14 @@ class LeanClient:
         return connecting.result()
 
     def _connect(self, address: Address) -> Connection:
-        if address.scheme == "https" and self._tls is None:
-            self._tls = tls_context(self._settings.ca_bundle)
-        return Connection(address, self._tls)
+        return Connection(address, self._tls_context() if address.scheme == "https" else None)
+
+    def _tls_context(self) -> SSLContext:
+        """TLS's settings, made once: many threads may ask at a time, and to read the certificates takes 20 ms."""
+        with self._making_tls:
+            if self._tls is None:
+                self._tls = tls_context(self._settings.ca_bundle)
+            return self._tls
 
     def _wait_or_raise(
         self, failure: Failure, attempt: int, operation: str, seconds_left: Callable[[], float] | None
