@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -44,13 +45,17 @@ class ScriptedS3:
         url: The endpoint.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, certificate: Path | None = None) -> None:
+        """Hold an object; speak HTTPS where there is a certificate with its key."""
         self.content = content
         self.version = 1
         self.script: list[Mishap] = []
         self.asked: list[Asked] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+        if self._tls and certificate:
+            self._tls.load_cert_chain(certificate)
+        self.url = f"http{'s' * bool(certificate)}://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -96,8 +101,8 @@ class ScriptedS3:
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection, connection.makefile("rb") as stream:
+    def _serve(self, plain: socket.socket) -> None:
+        with suppress(OSError), self._secured(plain) as connection, connection.makefile("rb") as stream:
             while line := stream.readline():
                 pairs = [header.decode().partition(":") for header in iter(stream.readline, b"\r\n")]
                 headers = {name.lower(): value.strip() for name, _, value in pairs}
@@ -112,12 +117,16 @@ class ScriptedS3:
                 else:
                     connection.sendall(self.answer(request))
 
+    def _secured(self, plain: socket.socket) -> socket.socket:
+        return self._tls.wrap_socket(plain, server_side=True) if self._tls else plain
+
 
 class RelayingS3(ScriptedS3):
     """Whatever lies on another S3, moto's, which gets the requests that are answered well."""
 
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(b"")
+    def __init__(self, endpoint: str, certificate: Path | None = None) -> None:
+        """Pass on to ``endpoint``; speak HTTPS where there is a certificate with its key."""
+        super().__init__(b"", certificate)
         self._address = urlsplit(endpoint).netloc
 
     def answer(self, request: Asked) -> bytes:
