@@ -88,6 +88,7 @@ class Init(NamedTuple):
         wanted: What the main thread is to do: import modules, by name, and make calls; None when there will be no more.
         importing: Set while the main thread imports.
         make_predictor: In place of the engine.
+        later: Modules that the main thread imports while it waits for something that is wanted.
     """
 
     settings: Settings
@@ -99,6 +100,7 @@ class Init(NamedTuple):
     wanted: SimpleQueue[str | Callable[[], None] | None]
     importing: Event
     make_predictor: PredictorFactory | None
+    later: list[str]
 
     def ask_main(self, wanted: str | Callable[[], None]) -> None:
         """Ask the main thread for a module that will be needed soon, or a call; it does neither any more when a store's model is loaded."""
@@ -177,9 +179,9 @@ def _initialise(
     records, deadline = _begin_records(settings), _deadline(settings, began)
     lean_imports.install()
     with records.output.catch(records.printed), _undisturbed():
-        init = Init(
-            settings, environ, fetches, timeline, library, ModelThread(), SimpleQueue(), Event(), make_predictor
-        )
+        later = ["gluon_lambda.batch_invocation"] if settings.output else []
+        shared = (ModelThread(), SimpleQueue[str | Callable[[], None] | None](), Event(), make_predictor, later)
+        init = Init(settings, environ, fetches, timeline, library, *shared)
         with extensions_waiting(library.wait):
             models = init.thread.begin(_load_models, init)
             _import_our_own(init, until=deadline)
@@ -219,7 +221,7 @@ def _serve(settings: Settings, records: Records, models: Models) -> Handler:
     # Imported above all: while libmxnet was being opened.
     from gluon_lambda.invocation import Handler
 
-    if settings.output:
+    if settings.output:  # mostly there already
         importlib.import_module("gluon_lambda.batch_invocation")
     return Handler(settings, models, records.output, records.state, records.metrics)
 
@@ -348,6 +350,8 @@ def _import_wanted(init: Init, *, until: float) -> None:
 def _next_wanted(init: Init, until: float) -> str | Callable[[], None] | None:
     with suppress(Empty):
         return init.wanted.get_nowait()
+    if init.later and time.perf_counter() < until:
+        return init.later.pop()
     init.importing.clear()
     with init.timeline.phase("waiting"), suppress(Empty):
         return init.wanted.get(timeout=max(until - time.perf_counter(), 0))
