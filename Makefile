@@ -61,7 +61,7 @@ demo-batch: setup $(SMALL) ## land pictures and texts in a bucket on this machin
 		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model
 
 test: setup $(SMALL) ## all tests but the slow ones
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup $(SMALL) ## the slow tests: large archives, and AWS's own emulator beside ours
 	@$(BIN)/python -m pytest -q -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,12 +50,13 @@ def test_nothing_is_kept_of_an_invocation(tmp_path: Path, image_archive: Path) -
     def held_after(invocations: int) -> int:
         for _ in range(invocations):
             assert handler(event, FakeContext())["statusCode"] == 200
+        gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
     try:
         before = held_after(100)
-        after = held_after(500)
+        after = held_after(2000)
     finally:
         tracemalloc.stop()
-    assert after - before < 10_000  # 20 bytes an invocation
+    assert after - before < 30_000  # 15 bytes an invocation; the tests' own output is kept, too
