@@ -174,6 +174,9 @@ def resolved(text: str, value: Json, context: Json) -> Json:
         assert there, f"{text} is not there"
         return found
     name, _, inner = text.removesuffix(")").partition("(")
+    for literal in re.finditer(_STRING, inner):
+        # "Reserved characters in intrinsic functions": braces in texts are escaped, but for the places that States.Format fills.
+        assert not re.search(r"(?<!\\)[{}]", literal[1].replace("{}", "") if name == "States.Format" else literal[1])
     arguments = [argument(each, value, context) for each in split(inner)]
     if name == "States.JsonMerge":
         assert arguments[2] is False  # all that there is so far

@@ -177,6 +177,14 @@ class TestCommands:
         assert f"/{REGION}/{service}/aws4_request" in request.headers["authorization"]
 
     @needs_curl
+    def test_a_form_cannot_be_signed_by_curl_which_is_why_none_is_printed(self, tmp_path: Path) -> None:
+        command = stack().outputs["TryEndpoint"]
+        with listening() as (address, heard):
+            typed(command.replace("--data-binary @kitten.jpg", "-F data=@kitten.jpg"), tmp_path, address)
+        signature = heard[0].headers["authorization"].rpartition("Signature=")[2]
+        assert signature != signed_by(heard[0], "execute-api", KEYS)
+
+    @needs_curl
     @pytest.mark.parametrize("output", ["TryEndpoint", "TryUrl"])
     def test_where_anybody_may_ask_nothing_is_signed(self, tmp_path: Path, output: str) -> None:
         with listening() as (address, heard):
