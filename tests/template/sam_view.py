@@ -2,7 +2,7 @@
 
 Run by the tools' own Python, since SAM's pins and the project's do not go together:
 
-    build/tools/bin/python tests/template/sam_view.py TEMPLATE '{"Parameter": "value"}'
+    build/sam-tools/bin/python tests/template/sam_view.py TEMPLATE '{"Parameter": "value"}'
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-# Only build/tools has them.
+# Only build/sam-tools has them.
 from samcli.lib.providers.api_provider import ApiProvider  # type: ignore[import-not-found]
 from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider  # type: ignore[import-not-found]
 from samcli.yamlhelper import yaml_parse  # type: ignore[import-not-found]

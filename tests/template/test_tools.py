@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.template.stack import OTHER_TEXTS, ROOT, TEMPLATE, Stack, policies_of
 
 pytestmark = pytest.mark.slow
 
-TOOLS = ROOT / "build" / "tools" / "bin"
+TOOLS = ROOT / "build" / "sam-tools" / "bin"
 RUNTIME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 LINTER = """
 import json, sys
@@ -43,7 +44,7 @@ ARNS = {
 def run(*command: str | Path, told: str = "", variables: Mapping[str, str] | None = None) -> str:
     """What a tool prints; it has to succeed."""
     if not TOOLS.is_dir():
-        pytest.skip("there are no tools in build/tools: make tools")
+        pytest.skip("there are no tools in build/sam-tools: make sam-tools")
     own = {"AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0", **(variables or {})}
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
     done = subprocess.run(
@@ -120,6 +121,12 @@ def test_it_builds_functions_and_layer(built: Path) -> None:
     assert document["Resources"]["MxnetLayer"]["Properties"]["ContentUri"] == "MxnetLayer"
     assert {"python", "lib"} <= {each.name for each in (built / "MxnetLayer").iterdir()}
     assert (built / "MxnetLayer" / "python" / "mxnet").is_dir()
+    # The functions' own code as it is, and with bytecode of this very Python.
+    for source in (ROOT / "handler").rglob("*.py"):
+        for name in ("PredictFunction", "BatchFunction"):
+            copied = built / name / source.relative_to(ROOT / "handler")
+            assert copied.read_bytes() == source.read_bytes()
+            assert cache_from_source(str(copied)) in map(str, copied.parent.glob("__pycache__/*"))
 
 
 @pytest.fixture(scope="module")
