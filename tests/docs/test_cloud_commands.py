@@ -150,7 +150,13 @@ def test_the_lifecycle_rules_for_ones_own_bucket_are_those_of_the_stacks() -> No
 
 def test_every_kind_of_alarm_is_in_the_pages_table() -> None:
     alarms = {name.removesuffix("Alarm") for name in stack().of_type("AWS::CloudWatch::Alarm")}
-    kinds = {"Errors": "errors", "Faults": "5xx", "Throttles": "throttles", "Duration": "duration", "Memory": "memory"}
+    kinds = {
+        "Errors": "errors",
+        "Faults": "faults (5xx)",
+        "Throttles": "throttles",
+        "Duration": "duration",
+        "Memory": "memory",
+    }
     kinds |= {"FailedObjects": "failed objects", "DeadLetters": "dead letters", "LateWork": "late messages"}
     rows = [line for line in TEXT.splitlines() if line.startswith("| ")]
     for name in alarms:

@@ -243,7 +243,7 @@ class TestFunctions:
 
         for name in PARAMETERS["Rollout"]["AllowedValues"]:
             assert (rollout(name)["Enabled"], rollout(name)["Type"]) == (name != "AllAtOnce", name)
-        assert rollout("AllAtOnce")["Alarms"] == ["PredictErrorsAlarm", "ApiFaultsAlarm"]
+        assert rollout("AllAtOnce")["Alarms"] == ["PredictErrorsAlarm", "PredictFaultsAlarm"]
 
     @pytest.mark.parametrize(
         ("name", "models"), list(product(NAMES, ["", "a=s3://b/models/a.model"])), ids=lambda each: each or "store"

@@ -243,6 +243,41 @@ def test_the_alias_is_shifted_by_codedeploy_where_that_is_said(packaged: Path, r
     groups = [each for each in resources.values() if each["Type"] == "AWS::CodeDeploy::DeploymentGroup"]
     assert len(groups) == (rollout != "AllAtOnce")
     assert ("UpdatePolicy" in resources["PredictFunctionAliaslive"]) == bool(groups)
+    assert in_a_circle(resources) == set()
     for group in groups:
         assert rollout in json.dumps(group["Properties"]["DeploymentConfigName"])
         assert "PredictErrorsAlarm" in json.dumps(group["Properties"]["AlarmConfiguration"])
+
+
+def in_a_circle(resources: Mapping[str, Any]) -> set[str]:
+    """The resources that wait for one another. cfn-lint looks at properties alone; an alias waits for its deployment group by its UpdatePolicy."""
+    waits = {name: named_in(resource) & set(resources) for name, resource in resources.items()}
+    while ready := {name for name, others in waits.items() if not others & set(waits)}:
+        waits = {name: others for name, others in waits.items() if name not in ready}
+    return set(waits)
+
+
+def named_in(value: Any) -> set[str]:
+    """The resources that a value names, in whatever way."""
+    if isinstance(value, list):
+        return {name for each in value for name in named_in(each)}
+    if isinstance(value, str):
+        return set(re.findall(r"\$\{(\w+)", value))
+    if not isinstance(value, dict):
+        return set()
+    names = {str(value["Ref"])} if "Ref" in value else set()
+    if "Fn::GetAtt" in value:
+        names.add(value["Fn::GetAtt"][0])
+    depends = value.get("DependsOn", [])
+    names |= {depends} if isinstance(depends, str) else set(depends)
+    return names | {name for each in value.values() for name in named_in(each)}
+
+
+def test_a_circle_is_seen() -> None:
+    waiting = {
+        "A": {"UpdatePolicy": {"Ref": "B"}},
+        "B": {"P": {"Fn::Sub": "x${C.Arn}"}},
+        "C": {"DependsOn": "A"},
+        "D": {},
+    }
+    assert in_a_circle(waiting) == {"A", "B", "C"}

@@ -129,7 +129,7 @@ class TestDashboard:
         for each in ours - memory:
             # A search that names no scheme finds a metric under any dimensions.
             assert each in written or each.name in {one.name for one in written if each.dimensions == ("FunctionName",)}
-        assert {each.name for each in memory} == memory_metrics(stack())
+        assert {each.name for each in memory} == {name for name in filtered(stack()) if name.endswith("-MaxMemoryUsed")}
 
     def test_what_is_written_is_drawn(self, written: set[Seen]) -> None:
         assert {each.name for each in written} <= {each.name for each in drawn(stack())}
@@ -153,10 +153,10 @@ class TestDashboard:
         assert made.variables("PredictFunction")["GLUON_METRICS_NAMESPACE"] == "shop"
 
 
-def memory_metrics(made: Stack) -> set[str]:
-    """The metrics that are filtered out of Lambda's reports."""
+def filtered(made: Stack) -> dict[str, dict[str, Any]]:
+    """The metrics that are filtered out of logs, by name."""
     filters = made.of_type("AWS::Logs::MetricFilter").values()
-    return {each["MetricTransformations"][0]["MetricName"] for each in filters}
+    return {each["MetricTransformations"][0]["MetricName"]: each for each in filters}
 
 
 def looked_at(alarm: dict[str, Any]) -> Seen:
@@ -171,8 +171,8 @@ class TestAlarms:
         made = stack()
         for name, alarm in made.of_type("AWS::CloudWatch::Alarm").items():
             seen = looked_at(alarm)
-            filtered = seen.name in memory_metrics(made) and seen.namespace == NAMESPACE
-            assert seen in AWS_METRICS or seen in written or filtered, name
+            from_log = seen.name in filtered(made) and seen.namespace == NAMESPACE
+            assert seen in AWS_METRICS or seen in written or from_log, name
 
     def test_errors_throttles_duration_and_memory_of_both_functions_and_the_queues_are_watched(self) -> None:
         alarms = stack().of_type("AWS::CloudWatch::Alarm")
@@ -183,7 +183,7 @@ class TestAlarms:
         assert ("ApproximateNumberOfMessagesVisible", "<DeadLetters.QueueName>") in looked
         assert ("ApproximateAgeOfOldestMessage", "<Work.QueueName>") in looked
         assert ("BatchFailedObjects", "BatchFunction") in looked
-        assert ("5xx", "PredictApi") in looked
+        assert {("5xx", "PredictApi"), ("PredictFunction-Requests5XX", "")} <= looked
 
     @pytest.mark.parametrize("name", sorted(stack().of_type("AWS::CloudWatch::Alarm")))
     def test_nothing_happening_is_no_alarm_and_the_mail_goes_where_there_is_an_address(self, name: str) -> None:
@@ -220,13 +220,27 @@ class TestAlarms:
     def test_memory_is_read_out_of_lambdas_own_report(self) -> None:
         # As "Lambda log formats", platform.report, shows it.
         report = {"type": "platform.report", "record": {"metrics": {"memorySizeMB": 1769, "maxMemoryUsedMB": 512}}}
-        for each in stack().of_type("AWS::Logs::MetricFilter").values():
+        for name, each in filtered(stack()).items():
+            if not name.endswith("-MaxMemoryUsed"):
+                continue
             assert each["FilterPattern"] == '{ $.type = "platform.report" }'
             (made,) = each["MetricTransformations"]
             value: Any = report
             for part in made["MetricValue"].split(".")[1:]:
                 value = value[part]
             assert value == 512
+
+    @pytest.mark.parametrize(("status", "times"), [(200, 0), (404, 0), (500, 1), (503, 1)])
+    def test_answers_with_5xx_are_counted_out_of_the_functions_log(self, status: int, times: int) -> None:
+        each = filtered(stack())["PredictFunction-Requests5XX"]
+        field, _, number = each["FilterPattern"].strip("{} ").partition(" = ")
+        output = Lines()
+        writer = Metrics(output, namespace=NAMESPACE, function_name="f")
+        writer.request(request_values(status, 1.0, None), model="m", fields={})
+        (record,) = output.records
+        assert (record.get(field.removeprefix("$.")) == int(number)) == bool(times)
+        assert each["LogGroupName"] == "PredictLogs"
+        assert each["MetricTransformations"][0]["MetricValue"] == "1"
 
 
 def value(alarm: dict[str, Any]) -> str:
