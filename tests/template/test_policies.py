@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -74,16 +74,15 @@ def wide_archive(mx: Any, export: Callable[..., ExportedNet], tmp_path_factory: 
     return write_archive(path, export(block, mx.nd.ones((1, 1, 8, 8))), signature)
 
 
-def run_of(made: Stack, function: str, guard: Guarded, cloud: Cloud, folder: Path) -> ExitStack:
-    """Start the function with the stack's variables, and nothing behind it but the guard."""
+@contextmanager
+def run_of(made: Stack, function: str, guard: Guarded, cloud: Cloud, folder: Path) -> Iterator[LambdaProcess]:
+    """The function with the stack's variables, started, and nothing behind it but the guard."""
     told = {"GLUON_CONTINUE_QUEUE": cloud.queue} if function == "BatchFunction" else {}
     environ = made.variables(function) | told | {"AWS_ENDPOINT_URL_S3": guard.url, "AWS_ENDPOINT_URL_SQS": guard.url}
-    stacked = ExitStack()
-    stacked.enter_context(closing(guard))
-    stacked.process = stacked.enter_context(  # type: ignore[attr-defined]
-        running(folder / f"run-{next(NUMBERS)}", GLUON_THREADS="1", GLUON_BATCH_SIZE="32", **KEYS, **environ)
-    )
-    return stacked
+    quiet = {"GLUON_THREADS": "1", "GLUON_BATCH_SIZE": "32"}
+    with closing(guard), running(folder / f"run-{next(NUMBERS)}", **KEYS, **quiet, **environ) as process:
+        process.expect(NEXT)
+        yield process
 
 
 def role_of(made: Stack, role: str, cloud: Cloud) -> list[dict[str, Any]]:
@@ -123,30 +122,17 @@ def actions(statements: list[dict[str, Any]], service: str) -> set[tuple[str, st
 def test_batches_need_all_that_their_role_may_do_and_nothing_else(
     cloud: Cloud, wide_archive: Path, tmp_path: Path
 ) -> None:
-    cloud.s3.upload_file(str(wide_archive), MODELS, "models/wide.model")
-    version = cloud.s3.list_object_versions(Bucket=MODELS, Prefix="models/wide.model")["Versions"][0]["VersionId"]
-    models = f"wide=s3://{MODELS}/models/wide.model?versionId={version}"
-    made = stack(**BUCKETS, Models=models, ModelStore="Always", Routes="in/=wide")
+    made = stack(
+        **BUCKETS, Models=pinned(cloud, "models/wide.model", wide_archive), ModelStore="Always", Routes="in/=wide"
+    )
     statements = role_of(made, "BatchRole", cloud)
     guard = Guarded(cloud.url, statements, queue_arn=cloud.queue_arn)
-    put = cloud.s3.put_object(Bucket=INPUTS, Key="in/long.jsonl", Body=rows(400))
-    long = message(notified("in/long.jsonl", put["VersionId"]), cloud.queue_arn)
-    with run_of(made, "BatchFunction", guard, cloud, tmp_path) as started:
-        function = started_process(started)
-        # Less time than is kept for the end: who invoked it asynchronously would not ask again, so it goes on by the queue.
-        told = invoke(function, notified("in/long.jsonl", put["VersionId"]), seconds=1.9)
-        assert [each["state"] for each in told["results"]] == ["continued"]
-        (handed_on,) = cloud.sqs.receive_message(QueueUrl=cloud.queue, WaitTimeSeconds=5)["Messages"]
-        guard.broken_uploads = 1
-        assert invoke(function, message(json.loads(handed_on["Body"]), cloud.queue_arn)) is not None
-        assert invoke(function, long) == {"batchItemFailures": []}
-        # One that has been deleted meanwhile is no reason for anything, if S3 says so.
-        told = invoke(function, {"bucket": INPUTS, "keys": ["in/gone.jsonl", "in/long.jsonl"]})
-        assert [each["state"] for each in told["results"]] == ["skipped", "done"]
-        # A model of the store.
-        cloud.s3.upload_file(str(wide_archive), MODELS, "models/other.model")
-        cloud.s3.put_object(Bucket=INPUTS, Key="in/few.jsonl", Body=rows(3), Metadata={"gluon-model": "other"})
-        assert invoke(function, message(notified("in/few.jsonl"), cloud.queue_arn)) == {"batchItemFailures": []}
+    version = cloud.s3.put_object(Bucket=INPUTS, Key="in/long.jsonl", Body=rows(400))["VersionId"]
+    # A model of the store, for one of the objects.
+    cloud.s3.upload_file(str(wide_archive), MODELS, "models/other.model")
+    cloud.s3.put_object(Bucket=INPUTS, Key="in/few.jsonl", Body=rows(3), Metadata={"gluon-model": "other"})
+    with run_of(made, "BatchFunction", guard, cloud, tmp_path) as function:
+        ask_for_batches(function, guard, cloud, notified("in/long.jsonl", version))
     assert guard.denied == []
     written = [each["Key"] for each in cloud.s3.list_objects_v2(Bucket=OUTPUTS)["Contents"]]
     assert sum(key.endswith("_summary.json") for key in written) == 2
@@ -155,26 +141,41 @@ def test_batches_need_all_that_their_role_may_do_and_nothing_else(
     assert {each for each in may if each[1] not in BY_LAMBDA} == guard.used
 
 
-def started_process(started: ExitStack) -> LambdaProcess:
-    function: LambdaProcess = started.process  # type: ignore[attr-defined]
-    function.expect(NEXT)
-    return function
+def ask_for_batches(function: LambdaProcess, guard: Guarded, cloud: Cloud, long: dict[str, Any]) -> None:
+    """All that comes to the function: what is too long for one invocation, an upload that fails, what is gone, another model."""
+    # Less time than is kept for the end: who invoked it asynchronously would not ask again, so it goes on by the queue.
+    told = invoke(function, long, seconds=1.9)
+    assert [each["state"] for each in told["results"]] == ["continued"]
+    (handed_on,) = cloud.sqs.receive_message(QueueUrl=cloud.queue, WaitTimeSeconds=5)["Messages"]
+    guard.broken_uploads = 1
+    told = invoke(function, message(json.loads(handed_on["Body"]), cloud.queue_arn))
+    assert not guard.broken_uploads
+    assert told == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert invoke(function, message(long, cloud.queue_arn)) == {"batchItemFailures": []}
+    # One that has been deleted meanwhile is no reason for anything, if S3 says so.
+    told = invoke(function, {"bucket": INPUTS, "keys": ["in/gone.jsonl", "in/long.jsonl"]})
+    assert [each["state"] for each in told["results"]] == ["skipped", "done"]
+    assert invoke(function, message(notified("in/few.jsonl"), cloud.queue_arn)) == {"batchItemFailures": []}
+
+
+def pinned(cloud: Cloud, key: str, archive: Path) -> str:
+    """Put an archive there; the pair of GLUON_MODELS for this version of it."""
+    cloud.s3.upload_file(str(archive), MODELS, key)
+    version = cloud.s3.list_object_versions(Bucket=MODELS, Prefix=key)["Versions"][0]["VersionId"]
+    return f"{Path(key).stem}=s3://{MODELS}/{key}?versionId={version}"
 
 
 @pytest.mark.parametrize("prefix", ["models/", ""])
 def test_predictions_read_models_and_nothing_else(
     cloud: Cloud, tensor_archive: Path, tmp_path: Path, prefix: str
 ) -> None:
-    for name in ("pinned", "stored"):
-        cloud.s3.upload_file(str(tensor_archive), MODELS, f"{prefix}{name}.model")
-    version = cloud.s3.list_object_versions(Bucket=MODELS, Prefix=f"{prefix}pinned.model")["Versions"][0]["VersionId"]
-    pinned = f"pinned=s3://{MODELS}/{prefix}pinned.model?versionId={version}"
-    made = stack(**{**BUCKETS, "ModelPrefix": prefix}, Models=pinned, ModelStore="Always")
+    cloud.s3.upload_file(str(tensor_archive), MODELS, f"{prefix}stored.model")
+    models = pinned(cloud, f"{prefix}pinned.model", tensor_archive)
+    made = stack(**{**BUCKETS, "ModelPrefix": prefix}, Models=models, ModelStore="Always")
     statements = role_of(made, "PredictRole", cloud)
     guard = Guarded(cloud.url, statements)
     body = json.dumps({"data": [[[[1] * 8] * 8]]})
-    with run_of(made, "PredictFunction", guard, cloud, tmp_path) as started:
-        function = started_process(started)
+    with run_of(made, "PredictFunction", guard, cloud, tmp_path) as function:
         for name, status in (("pinned", 200), ("stored", 200), ("absent", 404)):
             answer = invoke(function, http_event("POST", f"/{name}/predict", body))
             assert answer["statusCode"] == status, answer
