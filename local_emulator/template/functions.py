@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from local_emulator.errors import TemplateError
+from local_emulator.errors import ResourceNotHere, TemplateError
 from local_emulator.records import FunctionConfiguration
 from local_emulator.template.document import read_document
-from local_emulator.template.intrinsics import Resolver, ResourceNotHere
+from local_emulator.template.intrinsics import Resolver
 
 _TYPE = "AWS::Serverless::Function"
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from local_emulator.errors import TemplateError
+from local_emulator.errors import ResourceNotHere, TemplateError
 from local_emulator.sandbox.environment import ACCOUNT, REGION
 
 #: What ``AWS::NoValue`` resolves to: the key it stands at is left out.
@@ -25,10 +25,6 @@ _PSEUDO_PARAMETERS: Mapping[str, Any] = {
     "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/local/local",
     "AWS::URLSuffix": "amazonaws.com",
 }
-
-
-class ResourceNotHere(TemplateError):
-    """Raised for a value that only a deployed stack has: the name of one of its resources."""
 
 
 class Resolver:

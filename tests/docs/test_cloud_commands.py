@@ -18,7 +18,7 @@ from botocore.validate import ParamValidator
 from gluon_lambda import errors
 from tests.docs.pages import ROOT, all_commands
 from tests.template.stack import DOCUMENT, PARAMETERS, stack
-from tests.template.test_tools import TOOLS, run
+from tests.template.tools import TOOLS, run
 
 PAGE = ROOT / "docs" / "deploy.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -214,7 +214,9 @@ def test_every_variable_in_ours_is_one_that_the_handler_reads() -> None:
 
 def test_what_names_a_bucket_or_queue_of_our_stack_is_left_to_the_command_line() -> None:
     assert load_function(OURS, overrides={}).environment["GLUON_MODEL_STORE"] == ""
-    own = load_function(OURS, overrides={"ModelBucket": "shop", "InputBucket": "inbox"}, name="BatchFunction").environment
+    own = load_function(
+        OURS, overrides={"ModelBucket": "shop", "InputBucket": "inbox"}, name="BatchFunction"
+    ).environment
     assert own["GLUON_MODEL_STORE"] == "s3://shop/models/"
     assert (own["GLUON_INPUT"], own["GLUON_OUTPUT"], own["GLUON_CONTINUE_QUEUE"]) == ("s3://inbox/", "", "")
 

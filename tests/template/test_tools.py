@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import cache_from_source
@@ -19,10 +17,10 @@ import yaml
 from local_emulator.template.document import read_document
 from tests.moto_server import moto_server
 from tests.template.stack import OTHER_TEXTS, ROOT, TEMPLATE, Stack, policies_of, stack
+from tests.template.tools import TOOLS, run
 
 pytestmark = pytest.mark.slow
 
-TOOLS = ROOT / "build" / "sam-tools" / "bin"
 RUNTIME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 LINTER = """
 import json, sys
@@ -39,26 +37,6 @@ ARNS = {
     '"Backlog"': '"arn:aws:states:us-east-1:123456789012:stateMachine:backlog"',
     "<Backlog.Name>": "backlog",
 }
-
-
-def run(*command: str | Path, told: str = "", variables: Mapping[str, str] | None = None) -> str:
-    """What a tool prints; it has to succeed."""
-    if not TOOLS.is_dir():
-        pytest.skip("there are no tools in build/sam-tools: make sam-tools")
-    own = {"AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0", **(variables or {})}
-    inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
-    done = subprocess.run(
-        [*map(str, command)],
-        input=told,
-        cwd=ROOT,
-        env={**inherited, **own},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def test_it_is_valid_and_no_linter_has_a_word_to_say() -> None:
