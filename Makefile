@@ -14,7 +14,10 @@ export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
 
 CODE := handler archives local_emulator layers benchmarks tests
 
-.PHONY: help setup port-is-free run demo-batch test test-slow test-versions check format archives bench bench-batch clean
+# SAM's tools, in an environment of their own: their pins and the project's do not go together.
+TOOLS := build/sam-tools
+
+.PHONY: help setup sam-tools port-is-free run demo-batch test test-slow test-versions check format archives bench bench-batch clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -63,7 +66,13 @@ demo-batch: setup $(SMALL) ## land pictures and texts in a bucket on this machin
 test: setup $(SMALL) ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-slow: setup $(SMALL) ## the slow tests: large archives, and AWS's own emulator beside ours
+sam-tools: $(TOOLS)/installed ## sam, cfn-lint and a linter of policies, which the slow tests hold template.yaml against
+
+$(TOOLS)/installed: tests/template/requirements.txt layers/install.py | setup
+	@$(BIN)/python layers/install.py $(TOOLS) tests/template/requirements.txt
+	@touch $@
+
+test-slow: setup sam-tools $(SMALL) ## the slow tests: large archives, AWS's own emulator beside ours, template.yaml through SAM
 	@$(BIN)/python -m pytest -q -m slow
 
 test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here

@@ -3,6 +3,7 @@
 EmulatorError                 printed as one line; the command ends with ``exit_code``
 ├── UsageError                an argument or a file it names
 │   ├── TemplateError         template.yaml: names the logical id or key, and what is supported
+│   │   └── ResourceNotHere   a value that only a deployed stack has
 │   ├── PortTaken             another program listens where the emulator should
 │   ├── QueueRefused          the queue is not there, or not for us
 │   └── QueueUnavailable      nobody answers for the queue, or SQS fails; may pass by itself
@@ -26,6 +27,10 @@ class UsageError(EmulatorError):
 
 class TemplateError(UsageError):
     """Raised when the template is missing, malformed, or uses something that is not emulated."""
+
+
+class ResourceNotHere(TemplateError):
+    """Raised for a value that names one of the stack's resources, a bucket or a queue, where none is."""
 
 
 class PortTaken(UsageError):
