@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from layers import (
     bytecode,
+    closure,
     compiler,
     elf,
     function,
@@ -28,7 +29,8 @@ from layers import (
     sizes,
     wheels,
 )
-from layers.targets import IMAGES, Target, target
+from layers.images import IMAGES
+from layers.targets import Target, target
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -119,6 +121,7 @@ def build(options: Options) -> report.Report:
         options.target, options.python, measured, sizes.by_package(options.out, owners), removed, fetched
     )
     report.write(made, options.kept)
+    refuse_open_ends(options)
     sizes.refuse_excess(measured, options.budgets, made.packages)
     return made
 
@@ -156,6 +159,21 @@ def bridge_openblas(zig: Path, python: Path, removed: list[removals.Removed]) ->
     openblas_bridge.compile_bridge(
         zig, python / "numpy.libs" / name, python / "mxnet" / "libopenblas.so.0", prefix=prefix
     )
+
+
+def refuse_open_ends(options: Options) -> None:
+    """Stop where a library would not load on Lambda.
+
+    Raises:
+        SystemExit: Names each library that lacks one, and what it lacks.
+    """
+    place = closure.Place(options.target.image, options.out / "lib")
+    found = closure.open_ends([options.out, options.kept / "function"], place)
+    if found:
+        raise SystemExit(
+            f"The layer would not load on Lambda. {'. '.join(found)}. Pin a version in requirements.txt that asks for less, "
+            "or add the library to layers/native_libraries.py"
+        )
 
 
 def pack(options: Options, *, unpacked: int, trimmed: int, cut: int) -> sizes.Sizes:

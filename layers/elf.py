@@ -37,13 +37,15 @@ class Demands(NamedTuple):
     Attributes:
         name: Its own (DT_SONAME), or None.
         needed: Names of the libraries that it needs.
-        search: Folders to look in first (DT_RPATH, DT_RUNPATH), as they stand there.
+        rpath: Folders to look in for what it, and whatever it loads, needs (DT_RPATH), as they stand there.
+        runpath: Folders to look in for what it alone needs (DT_RUNPATH).
         versions: For each needed library the symbol versions that must be in it.
     """
 
     name: str | None
     needed: tuple[str, ...]
-    search: tuple[str, ...]
+    rpath: tuple[str, ...]
+    runpath: tuple[str, ...]
     versions: dict[str, frozenset[str]]
 
 
@@ -63,13 +65,11 @@ def demands(path: Path) -> Demands:
     def text(tag: int) -> tuple[str, ...]:
         return tuple(_string(content, strings + value) for key, value in entries if key == tag)
 
-    search = tuple(folder for paths in text(_RPATH) + text(_RUNPATH) for folder in paths.split(":"))
-    return Demands(
-        next(iter(text(_SONAME)), None),
-        text(_NEEDED),
-        search,
-        dict(_versions(content, segments, dict(entries), strings)),
-    )
+    def folders(tag: int) -> tuple[str, ...]:
+        return tuple(folder for paths in text(tag) for folder in paths.split(":"))
+
+    versions = dict(_versions(content, segments, dict(entries), strings))
+    return Demands(next(iter(text(_SONAME)), None), text(_NEEDED), folders(_RPATH), folders(_RUNPATH), versions)
 
 
 def cut_unloaded(content: bytes) -> bytes:

@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 
 from layers import bytecode, packing
-from layers.targets import IMAGES, target
+from layers.images import IMAGES
+from layers.targets import target
 
 HANDLER = Path(__file__).parent.parent / "handler"
 

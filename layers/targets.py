@@ -4,24 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
-class Image(NamedTuple):
-    """One of Lambda's managed base images.
-
-    Attributes:
-        name: As AWS calls it.
-        glibc: Minor version of its GLIBC 2.
-    """
-
-    name: str
-    glibc: int
-
-
-# "Lambda runtimes" in the AWS Lambda Developer Guide: Python 3.11 runs on Amazon Linux 2, 3.12 and later on Amazon Linux 2023. Their release notes
-# name GLIBC 2.26 and 2.34.
-AMAZON_LINUX_2 = Image("Amazon Linux 2", 26)
-AMAZON_LINUX_2023 = Image("Amazon Linux 2023", 34)
-IMAGES = {"3.11": AMAZON_LINUX_2, "3.12": AMAZON_LINUX_2023, "3.13": AMAZON_LINUX_2023}
+from layers.images import IMAGES, Image
 
 # manylinux2014, which is manylinux_2_17, and what came before it.
 _LEGACY_TAGS = ("manylinux2014", "manylinux2010", "manylinux1")
@@ -66,5 +49,5 @@ def target(python: str, architecture: str = "x86_64") -> Target:
 
 def platforms(image: Image) -> list[str]:
     """Platform tags of the wheels that run in the image, newest GLIBC first."""
-    numbered = [f"manylinux_2_{minor}_x86_64" for minor in range(image.glibc, _OLDEST_TAG - 1, -1)]
+    numbered = [f"manylinux_2_{minor}_x86_64" for minor in range(image.glibc[1], _OLDEST_TAG - 1, -1)]
     return [*numbered, *(f"{tag}_x86_64" for tag in _LEGACY_TAGS)]

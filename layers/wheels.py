@@ -28,8 +28,13 @@ def requirements(text: str, target: Target) -> list[Requirement]:
         text: The file's. Every line pins one version.
         target: Its Python decides which lines with markers hold.
     """
+    return [each for each in pinned(text) if belongs(each, target)]
+
+
+def pinned(text: str) -> list[Requirement]:
+    """Every line of a requirements file that is one."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [each for each in (Requirement(line) for line in lines if line) if belongs(each, target)]
+    return [Requirement(line) for line in lines if line]
 
 
 def belongs(requirement: Requirement, target: Target) -> bool:
@@ -85,7 +90,7 @@ def refusal(said: str, target: Target) -> str:
     found = re.search(r"No matching distribution found for (\S+)", said)
     if found and "from versions: none" not in said.lower():
         return (
-            f"{found[1]} has no wheel for Python {target.python} on x86_64 that runs on {target.image.name} (GLIBC 2.{target.image.glibc}). "
+            f"{found[1]} has no wheel for Python {target.python} on x86_64 that runs on {target.image.name} (GLIBC 2.{target.image.glibc[1]}). "
             "Pin a version in requirements.txt that has one: https://pypi.org/project/"
             + found[1].partition("=")[0]
             + "/#files"
