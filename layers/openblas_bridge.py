@@ -152,7 +152,7 @@ def command(zig: Path, library: Path, beside: Path, *, prefix: str, largest: int
     found_in = "$ORIGIN/" + relative(beside.parent, library.parent)
     return [
         *[
-            str(zig),
+            str(zig.resolve()),
             "cc",
             "-target",
             f"x86_64-linux-gnu.{GLIBC}",
