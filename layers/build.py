@@ -2,8 +2,8 @@
 
     python -m layers.build --python 3.12 --out FOLDER
 
-FOLDER becomes /opt: ``python/`` and ``lib/``. Its zip, the function's folder and zip, and a report go to build/layers/3.12/. Any Linux on
-x86_64 does, without Docker and without root; docs/layers.md explains each step.
+FOLDER becomes /opt: ``python/`` and ``lib/``. In build/layers/3.12/ are the same, its zip, the function's folder and zip, and a report. Any Linux
+on x86_64 does, without Docker and without root; docs/layers.md explains each step.
 """
 
 from __future__ import annotations
@@ -43,31 +43,43 @@ class Options(NamedTuple):
 
     Attributes:
         target: For what.
-        out: Where the layer goes.
-        kept: Where zips, function and report go.
+        folder: Where layer, function, their zips and the report go.
         python: The interpreter that compiles bytecode; None for none.
         alone: Whether bytecode takes the source's place.
         budgets: What may not be exceeded.
     """
 
     target: Target
-    out: Path
-    kept: Path
+    folder: Path
     python: str | None
     alone: bool = False
     budgets: sizes.Budgets = sizes.Budgets()
 
+    @property
+    def layer(self) -> Path:
+        """What becomes /opt."""
+        return self.folder / "layer"
+
+    @property
+    def function(self) -> Path:
+        """What becomes /var/task."""
+        return self.folder / "function"
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    options = read(arguments)
+    options, out = read(arguments)
+    if out:
+        function.empty(out)  # sooner than a minute from now, if it cannot be
     print(report.summary(build(options)), flush=True)
     if options.python is None:
         print(f"Without bytecode {bytecode.MEASURED_COST}")
+    if out:
+        shutil.copytree(options.layer, out, dirs_exist_ok=True)
 
 
-def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -> Options:
-    """The options of a command line.
+def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -> tuple[Options, Path | None]:
+    """The options of a command line, and where the layer is to be copied to.
 
     Raises:
         SystemExit: They ask for what cannot be built.
@@ -75,7 +87,7 @@ def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -
     parser = argparse.ArgumentParser(prog="python -m layers.build", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--python", required=True, metavar="VERSION", help=f"one of {', '.join(IMAGES)}")
     parser.add_argument("--architecture", default="x86_64", help="x86_64")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; default: build/layers/VERSION/layer")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; always: build/layers/VERSION/layer")
     shipped = parser.add_mutually_exclusive_group()
     shipped.add_argument(
         "--no-bytecode", action="store_true", help="go without bytecode; every cold start compiles anew"
@@ -85,9 +97,8 @@ def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -
     )
     given = parser.parse_args(arguments)
     chosen = target(given.python, given.architecture)
-    kept = BUILD / "layers" / chosen.python
     python = None if given.no_bytecode else bytecode.python_for(chosen.python, environ)
-    return Options(chosen, given.out or kept / "layer", kept, python, alone=given.no_source)
+    return Options(chosen, BUILD / "layers" / chosen.python, python, alone=given.no_source), given.out
 
 
 def build(options: Options) -> report.Report:
@@ -96,33 +107,30 @@ def build(options: Options) -> report.Report:
     Raises:
         SystemExit: Something is missing, or too large; says what, and what to do.
     """
-    function.empty(options.out)
-    function.empty(options.kept / "function")
-    fetched = wheels.fetch(
-        wheels.requirements(REQUIREMENTS.read_text(), options.target),
-        options.target,
-        BUILD / "wheels" / options.target.python,
-    )
-    zig = compiler.zig(BUILD / "tools")
-    owners = fill(options.out, fetched)
-    unpacked = sizes.total(options.out)
-    removed = removals.remove(options.out / "python")
-    bridge_openblas(zig, options.out / "python", removed)
-    trimmed = sizes.total(options.out)
+    for folder in (options.layer, options.function):
+        function.empty(folder)
+    wanted = wheels.requirements(REQUIREMENTS.read_text(), options.target)
+    fetched = wheels.fetch(wanted, options.target, BUILD / "wheels" / options.target.python)
+    owners = fill(options.layer, fetched)
+    unpacked = sizes.total(options.layer)
+    removed = removals.remove(options.layer / "python")
+    bridge_openblas(compiler.zig(BUILD / "tools"), options.layer / "python", removed)
+    trimmed = sizes.total(options.layer)
     # Not sooner: what the linker reads goes, too.
-    cut_libraries(options.out)
-    cut = sizes.total(options.out)
-    if options.python:
-        bytecode.compile_folder(options.python, options.out / "python", "/opt/python", alone=options.alone)
-    packing.settle(options.out)
-    function.make(options.kept / "function", options.python, alone=options.alone)
-    measured = pack(options, unpacked=unpacked, trimmed=trimmed, cut=cut)
+    cut_libraries(options.layer)
+    cut = sizes.total(options.layer)
+    finish(options)
+    drafts = pack(options)
+    measured = measure(options, drafts, unpacked=unpacked, trimmed=trimmed, cut=cut)
     made = report.Report(
-        options.target, options.python, measured, sizes.by_package(options.out, owners), removed, fetched
+        options.target, options.python, measured, sizes.by_package(options.layer, owners), removed, fetched
     )
-    report.write(made, options.kept)
+    report.write(made, options.folder)
     refuse_open_ends(options)
     sizes.refuse_excess(measured, options.budgets, made.packages)
+    # A zip by its own name is one that may be uploaded.
+    for draft in drafts:
+        draft.replace(draft.with_suffix(""))
     return made
 
 
@@ -161,33 +169,47 @@ def bridge_openblas(zig: Path, python: Path, removed: list[removals.Removed]) ->
     )
 
 
+def finish(options: Options) -> None:
+    """Compile and settle the layer, and make the function."""
+    if options.python:
+        bytecode.compile_folder(options.python, options.layer / "python", "/opt/python", alone=options.alone)
+    packing.settle(options.layer)
+    function.make(options.function, options.python, alone=options.alone)
+
+
+def pack(options: Options) -> tuple[Path, Path]:
+    """Write both zips, as drafts."""
+    drafts = (options.folder / "layer.zip.draft", options.folder / "function.zip.draft")
+    for folder, draft in zip((options.layer, options.function), drafts, strict=True):
+        draft.with_suffix("").unlink(missing_ok=True)
+        packing.pack(folder, draft)
+    return drafts
+
+
+def measure(options: Options, drafts: tuple[Path, Path], *, unpacked: int, trimmed: int, cut: int) -> sizes.Sizes:
+    """How large everything is."""
+    layer, made = options.layer, options.function
+    compiled = sizes.total_of(layer, ".pyc") + sizes.total_of(made, ".pyc")
+    beside = 0 if options.alone or not compiled else sizes.total_of(layer, ".py") + sizes.total_of(made, ".py")
+    return sizes.Sizes(
+        *(unpacked, trimmed, cut, sizes.total(layer), sizes.total(made), beside, compiled),
+        *(draft.stat().st_size for draft in drafts),
+    )
+
+
 def refuse_open_ends(options: Options) -> None:
     """Stop where a library would not load on Lambda.
 
     Raises:
         SystemExit: Names each library that lacks one, and what it lacks.
     """
-    place = closure.Place(options.target.image, options.out / "lib")
-    found = closure.open_ends([options.out, options.kept / "function"], place)
+    place = closure.Place(options.target.image, options.layer / "lib")
+    found = closure.open_ends([options.layer, options.function], place)
     if found:
         raise SystemExit(
             f"The layer would not load on Lambda. {'. '.join(found)}. Pin a version in requirements.txt that asks for less, "
             "or add the library to layers/native_libraries.py"
         )
-
-
-def pack(options: Options, *, unpacked: int, trimmed: int, cut: int) -> sizes.Sizes:
-    """Write both zips, and measure all."""
-    layer, made = options.out, options.kept / "function"
-    layer_zip, function_zip = options.kept / "layer.zip", options.kept / "function.zip"
-    packing.pack(layer, layer_zip)
-    packing.pack(made, function_zip)
-    bytecode_size = sizes.total_of(layer, ".pyc") + sizes.total_of(made, ".pyc")
-    beside = 0 if options.alone or not bytecode_size else sizes.total_of(layer, ".py") + sizes.total_of(made, ".py")
-    return sizes.Sizes(
-        *(unpacked, trimmed, cut, sizes.total(layer), sizes.total(made), beside, bytecode_size),
-        *(layer_zip.stat().st_size, function_zip.stat().st_size),
-    )
 
 
 if __name__ == "__main__":

@@ -30,11 +30,9 @@ def settle(folder: Path) -> None:
 
 def pack(folder: Path, archive: Path) -> None:
     """Write the folder's files into a zip, sorted and without traces of time or machine."""
-    draft = archive.with_name(archive.name + ".part")
-    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         for entry, path in _entries(folder):
             packed.writestr(entry, path.read_bytes(), compresslevel=9)
-    draft.replace(archive)
 
 
 def _entries(folder: Path) -> Iterator[tuple[zipfile.ZipInfo, Path]]:

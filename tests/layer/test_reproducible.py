@@ -26,14 +26,12 @@ def digests(folder: Path) -> dict[str, str]:
 
 def options(layer: Layer, folder: Path) -> Options:
     python = bytecode.python_for(layer.python, os.environ)
-    return Options(target(layer.python), folder / "elsewhere" / "layer", folder, python)
+    return Options(target(layer.python), folder, python)
 
 
 def test_building_again_elsewhere_gives_the_same_bytes(layer: Layer, tmp_path: Path) -> None:
     build.build(options(layer, tmp_path))
-    assert digests(tmp_path / "elsewhere" / "layer") == digests(layer.folder), (
-        "or `make layers` has not been run since a change"
-    )
+    assert digests(tmp_path / "layer") == digests(layer.folder), "or `make layers` has not been run since a change"
     for name in ("layer.zip", "function.zip"):
         assert (tmp_path / name).read_bytes() == (layer.folder.parent / name).read_bytes()
 
@@ -49,7 +47,7 @@ def test_a_layer_over_its_budget_fails_the_build_with_the_five_largest(layer: La
 
 def test_bytecode_alone_is_as_large_as_the_report_foretells_and_answers(layer: Layer, tmp_path: Path) -> None:
     build.build(options(layer, tmp_path)._replace(alone=True))
-    alone = layer._replace(folder=tmp_path / "elsewhere" / "layer", function=tmp_path / "function")
+    alone = layer._replace(folder=tmp_path / "layer", function=tmp_path / "function")
     assert not list(alone.folder.rglob("*.py"))
     foretold = json.loads((layer.folder.parent / "report.json").read_text())["sizes"]["without_source"]
     assert sizes.total(alone.folder) + sizes.total(alone.function) == foretold <= 235_000_000

@@ -165,7 +165,7 @@ def test_a_python_that_is_not_here_is_named_with_how_to_get_it_and_what_goes_wit
 
 
 def test_without_bytecode_no_python_of_the_version_is_looked_for(tmp_path: Path) -> None:
-    options = build.read(["--python", "3.13", "--no-bytecode"], {"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    options, _ = build.read(["--python", "3.13", "--no-bytecode"], {"PATH": str(tmp_path), "HOME": str(tmp_path)})
     assert options.python is None
 
 
