@@ -96,13 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each (15)")
+    parser.add_argument(
+        "--core", default="", help="processor whose kernels both OpenBLAS take (OPENBLAS_CORETYPE): Haswell, …"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for the result")
     options = parser.parse_args(arguments)
     folder = ROOT / "build" / "layers" / f"{sys.version_info.major}.{sys.version_info.minor}"
     if not (folder / "layer" / "python").is_dir():
         parser.error(f"no layer in {folder}: make layers LAYERS={folder.name}")
     with tempfile.TemporaryDirectory(dir=folder, prefix="without-bytecode-") as bare:
-        result = run(questions(folder, without_bytecode(folder, Path(bare))), options.rounds)
+        asked = questions(folder, without_bytecode(folder, Path(bare)))
+        result = run(asked, options.rounds, core=options.core)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "layers.json").write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
@@ -134,14 +138,14 @@ def questions(folder: Path, bare: Path) -> list[Question]:
     ]
 
 
-def run(asked: Sequence[Question], rounds: int) -> dict[str, Any]:
+def run(asked: Sequence[Question], rounds: int, *, core: str) -> dict[str, Any]:
     """Ask everything in turns, and sum up. The first round, which fills the page cache, does not count."""
     values: dict[str, dict[str, list[float]]] = {each.title: {"ours_ms": [], "rival_ms": []} for each in asked}
     before = cpu_time()
     for number in range(-1, rounds):
         for each in asked:
             for key, side in [("ours_ms", each.ours), ("rival_ms", each.rival)][:: 1 if number % 2 else -1]:
-                milliseconds = timed(each.code, side)
+                milliseconds = timed(each.code, side, core)
                 if number >= 0:
                     values[each.title][key].append(milliseconds)
     facts = {**machine_facts(), "cpu_share_of_other_work": round(foreign_share(before, cpu_time()), 3)}
@@ -149,11 +153,12 @@ def run(asked: Sequence[Question], rounds: int) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "machine": facts,
+        "core": core or "found by each OpenBLAS",
         "questions": [{"title": title, "rival": rivals[title], **series} for title, series in values.items()],
     }
 
 
-def timed(code: str, side: Side) -> float:
+def timed(code: str, side: Side, core: str) -> float:
     """Milliseconds that a fresh process prints."""
     environ = {
         "PATH": "/usr/bin:/bin",
@@ -161,6 +166,7 @@ def timed(code: str, side: Side) -> float:
         "PYTHONPATH": ":".join(map(str, side.paths)),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **({"OPENBLAS_CORETYPE": core} if core else {}),
     }
     command = [sys.executable, *side.flags, "-W", "ignore", "-c", code]
     return float(subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=True).stdout)
@@ -173,7 +179,7 @@ def table(result: Mapping[str, Any]) -> str:
         ours, rival = each["ours_ms"], each["rival_ms"]
         ratio = median_ratio(ours, rival)
         lines.append(
-            f"| {each['title']} | {summarize(ours).median:.1f} | {summarize(rival).median:.1f} | {each['rival']} "
+            f"| {each['title']} | {summarize(ours).median:.3g} | {summarize(rival).median:.3g} | {each['rival']} "
             f"| {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) |"
         )
     share = result["machine"]["cpu_share_of_other_work"]
