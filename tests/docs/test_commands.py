@@ -23,8 +23,11 @@ NOT_RUN = {
     "make test": "it is what runs this",
     "make bench": "minutes; its script's options are checked",
     "make bench-batch": "minutes; its script's options are checked",
+    "make layers": "minutes; its script's options are checked",
+    "make layers LAYERS=3.12": "the same",
+    "make test-layers": "many minutes; it runs tests itself",
 }
-OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+)\b")
+OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+|layers\.\w+)\b")
 LARGE = re.compile(r"curl .*/alexnet_\w+/predict")  # archives of 244 MB, which `make archives` builds
 
 COMMANDS = all_commands()
