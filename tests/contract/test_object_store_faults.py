@@ -203,7 +203,7 @@ def test_a_body_of_another_checksum_is_asked_for_again(s3: RelayingS3, store: S3
     assert len(s3.asked) == 2
 
 
-@pytest.mark.parametrize("name", set(WRONG_BODIES) - {"longer than it says"})
+@pytest.mark.parametrize("name", sorted(set(WRONG_BODIES) - {"longer than it says"}))
 def test_a_body_that_never_comes_whole_is_given_up_after_four_attempts(
     s3: RelayingS3, store: S3Objects, reference: ObjectRef, name: str
 ) -> None:
