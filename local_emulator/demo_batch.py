@@ -7,7 +7,6 @@ does the rest, as on AWS. Nothing is left behind but the function's log.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from local_emulator.local_aws import moto_server
 from local_emulator.sandbox.environment import REGION
 
 _INPUT, _OUTPUT, _QUEUE, _LOST = "photos-and-texts", "predictions", "new-objects", "lost-objects"
@@ -47,7 +47,8 @@ def main() -> int:
 def _demonstrate(options: argparse.Namespace) -> int:
     uploads = [*_pictures(options.images[1], options.most), *_texts(options.texts[1])]
     os.makedirs(os.path.dirname(os.path.abspath(options.log)), exist_ok=True)
-    with _services() as endpoint:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line on the terminal for each request
+    with moto_server() as endpoint:
         s3 = _client("s3", endpoint)
         queue_url = _prepare(s3, _client("sqs", endpoint))
         for upload in uploads:
@@ -90,21 +91,6 @@ def _pictures(folder: Path, most: int) -> list[Upload]:
 
 def _texts(file: Path) -> list[Upload]:
     return [Upload(f"texts/{file.name}", file.read_bytes())]
-
-
-@contextlib.contextmanager
-def _services() -> Iterator[str]:
-    # Lazy, for --help: moto takes a second.
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line on the terminal for each request
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
 
 
 def _client(service: str, endpoint: str) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, Opened, stored_metadata
+from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, Opened, Pieces, stored_metadata
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import BucketMissing, ObjectDenied, ObjectMissing, ObjectReplaced, ObjectUnavailable
 
@@ -147,13 +147,7 @@ class MemoryObjects:
         return self._called(call, read)
 
     def write_new(
-        self,
-        bucket: str,
-        key: str,
-        content: Iterable[bytes | memoryview],
-        *,
-        content_type: str,
-        metadata: Mapping[str, str],
+        self, bucket: str, key: str, content: Pieces, *, content_type: str, metadata: Mapping[str, str]
     ) -> bool:
         """See ``ObjectStore.write_new``."""
         call = Call("write_new", bucket, key)

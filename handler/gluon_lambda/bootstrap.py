@@ -69,6 +69,7 @@ _LOGGER = logging.getLogger("gluon_lambda.bootstrap")
 _UNLIMITED_BYTES = 1 << 60
 # What the layer brings beside MXNet.
 _OF_THE_LAYER = ("numpy", "PIL")
+_BATCHES = "gluon_lambda.batch_invocation"
 # Python's own (5 ms) is what a thread that comes back from C waits for another one that is importing.
 _SWITCH_SECONDS = 0.0001
 # For starts that have minutes, and for all that we know more.
@@ -88,7 +89,6 @@ class Init(NamedTuple):
         wanted: What the main thread is to do: import modules, by name, and make calls; None when there will be no more.
         importing: Set while the main thread imports.
         make_predictor: In place of the engine.
-        later: Modules that the main thread imports while it waits for something that is wanted.
     """
 
     settings: Settings
@@ -100,7 +100,6 @@ class Init(NamedTuple):
     wanted: SimpleQueue[str | Callable[[], None] | None]
     importing: Event
     make_predictor: PredictorFactory | None
-    later: list[str]
 
     def ask_main(self, wanted: str | Callable[[], None]) -> None:
         """Ask the main thread for a module that will be needed soon, or a call; it does neither any more when a store's model is loaded."""
@@ -179,9 +178,9 @@ def _initialise(
     records, deadline = _begin_records(settings), _deadline(settings, began)
     lean_imports.install()
     with records.output.catch(records.printed), _undisturbed():
-        later = ["gluon_lambda.batch_invocation"] if settings.output else []
-        shared = (ModelThread(), SimpleQueue[str | Callable[[], None] | None](), Event(), make_predictor, later)
-        init = Init(settings, environ, fetches, timeline, library, *shared)
+        init = Init(
+            settings, environ, fetches, timeline, library, ModelThread(), SimpleQueue(), Event(), make_predictor
+        )
         with extensions_waiting(library.wait):
             models = init.thread.begin(_load_models, init)
             _import_our_own(init, until=deadline)
@@ -222,7 +221,7 @@ def _serve(settings: Settings, records: Records, models: Models) -> Handler:
     from gluon_lambda.invocation import Handler
 
     if settings.output:  # mostly there already
-        importlib.import_module("gluon_lambda.batch_invocation")
+        importlib.import_module(_BATCHES)
     return Handler(settings, models, records.output, records.state, records.metrics)
 
 
@@ -350,8 +349,9 @@ def _import_wanted(init: Init, *, until: float) -> None:
 def _next_wanted(init: Init, until: float) -> str | Callable[[], None] | None:
     with suppress(Empty):
         return init.wanted.get_nowait()
-    if init.later and time.perf_counter() < until:
-        return init.later.pop()
+    # For the first event of a batch; until something is wanted there is time for it.
+    if init.settings.output and _BATCHES not in sys.modules and time.perf_counter() < until:
+        return _BATCHES
     init.importing.clear()
     with init.timeline.phase("waiting"), suppress(Empty):
         return init.wanted.get(timeout=max(until - time.perf_counter(), 0))

@@ -20,7 +20,7 @@ from gluon_lambda.batch.objects import PART_BYTES, Listed
 from gluon_lambda.batch.s3_calls import Connection
 from gluon_lambda.batch.s3_objects import S3Objects
 from gluon_lambda.batch_records import ObjectRef
-from tests.moto_server import moto_server
+from local_emulator.local_aws import moto_server
 from tests.scripted_s3 import CREDENTIALS, Asked, RelayingS3, write_certificate
 
 TOKEN = "FwoGZXIvYXdzEBYaD//token+="

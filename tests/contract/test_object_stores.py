@@ -17,8 +17,8 @@ from gluon_lambda.batch.s3_calls import Connection
 from gluon_lambda.batch.s3_objects import S3Objects
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnavailable
+from local_emulator.local_aws import moto_server
 from tests.memory_objects import MemoryObjects
-from tests.moto_server import moto_server
 from tests.scripted_s3 import CREDENTIALS
 
 LONG = random.Random(1).randbytes(2 * PART_BYTES + 12345)

@@ -21,12 +21,12 @@ import boto3
 import pytest
 
 from local_emulator.command_line import main
+from local_emulator.local_aws import moto_server
 from local_emulator.triggers.event_source import Quiet
 from local_emulator.triggers.poller import Poller, Polling
 from local_emulator.triggers.queue import SqsQueue, open_queue
 from local_emulator.triggers.reports import BatchReport
 from tests.emulator.sample_function import BROKEN_HANDLER, MakeFolder, MakeFunction, is_running
-from tests.moto_server import moto_server
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "eu-west-1"}

@@ -17,9 +17,9 @@ from urllib.parse import quote_plus
 import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
+from local_emulator.local_aws import moto_server
 from tests.conftest import TENSOR_SIGNATURE, ExportedNet, write_archive
 from tests.lambda_process import NEXT, PATIENCE_SECONDS, LambdaProcess, Reply, http_event, running
 from tests.scripted_s3 import Asked, RelayingS3, breaking_off, error_bytes, failing, resetting, well
@@ -66,27 +66,23 @@ class Cloud(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cloud(image_archive: Path, tensor_archive: Path) -> Iterator[Cloud]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    credentials = {name.lower(): value for name, value in KEYS.items()}
-    s3, sqs = (
-        boto3.client(service, endpoint_url=url, region_name="us-east-1", **credentials) for service in ("s3", "sqs")
-    )
-    for bucket in (INPUT, OUTPUT):
-        s3.create_bucket(Bucket=bucket)
-    models = f"images={image_archive} tensors={tensor_archive}"
-    routes = f"images/=images rows/=tensors s3://{INPUT}/long/=wide"
-    environ = {
-        "AWS_ENDPOINT_URL": url,
-        "GLUON_MODELS": models,
-        "GLUON_ROUTES": routes,
-        "GLUON_BATCH_SIZE": "32",
-        "GLUON_THREADS": "1",
-    }
-    yield Cloud(s3, sqs, KEYS | environ)
-    server.stop()
+    with moto_server() as url:
+        credentials = {name.lower(): value for name, value in KEYS.items()}
+        s3, sqs = (
+            boto3.client(service, endpoint_url=url, region_name="us-east-1", **credentials) for service in ("s3", "sqs")
+        )
+        for bucket in (INPUT, OUTPUT):
+            s3.create_bucket(Bucket=bucket)
+        models = f"images={image_archive} tensors={tensor_archive}"
+        routes = f"images/=images rows/=tensors s3://{INPUT}/long/=wide"
+        environ = {
+            "AWS_ENDPOINT_URL": url,
+            "GLUON_MODELS": models,
+            "GLUON_ROUTES": routes,
+            "GLUON_BATCH_SIZE": "32",
+            "GLUON_THREADS": "1",
+        }
+        yield Cloud(s3, sqs, KEYS | environ)
 
 
 Start = Callable[..., AbstractContextManager[LambdaProcess]]

@@ -21,9 +21,9 @@ from benchmarks.batch_durations import Durations, Measured
 from benchmarks.simulated_batches import NO_THING, Arrival, Outcome, Plan, Simulation, Trigger
 from benchmarks.simulated_fleet import FleetRules, fixed
 from benchmarks.simulated_queue import Queue, QueueRules
+from local_emulator.local_aws import moto_server
 from tests.end_to_end.endpoint import ROOT, shell_variables
 from tests.examples.conftest import built
-from tests.moto_server import moto_server
 
 pytestmark = pytest.mark.slow  # a message has to come twice and be looked for once more: three visibility timeouts
 

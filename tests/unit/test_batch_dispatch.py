@@ -951,7 +951,7 @@ class TestManyImages:
         done = told.count("done")
         assert done in range(8, 48)
         assert told == ["done"] * done + ["untouched"] * (200 - done)
-        assert sum(rows.sizes) >= done
+        assert done <= sum(rows.sizes) <= 48  # nothing is computed that nobody has time to write
         again = states(Function(store, size=8, is_known=is_known).ask(*references))
         assert again == ["done"] * 200
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from gluon_lambda.batch.lines import Line, error_line, prediction_line
-from gluon_lambda.batch.objects import PART_BYTES, PRODUCER, Facts, Listed, ObjectStore
+from gluon_lambda.batch.objects import PART_BYTES, PRODUCER, Facts, Listed, ObjectStore, Pieces
 from gluon_lambda.batch.outputs import OF_THE_RUNS, Done, Work
 from gluon_lambda.batch.parts import Part, Stored, farthest_chain, stored_parts
 from gluon_lambda.batch.places import parse_output, place
@@ -25,6 +24,7 @@ from gluon_lambda.batch.s3_calls import Connection
 from gluon_lambda.batch.s3_objects import S3Objects
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import InputMismatch, ObjectRefused, ObjectUnavailable
+from local_emulator.local_aws import moto_server
 from tests.memory_objects import Call, Hook, Killed, MemoryObjects, always, at_call
 from tests.scripted_s3 import CREDENTIALS
 
@@ -444,13 +444,7 @@ class Draining(MemoryObjects):
         return memoryview(into or bytes(length))[:length]
 
     def write_new(
-        self,
-        bucket: str,
-        key: str,
-        content: Iterable[bytes | memoryview],
-        *,
-        content_type: str,
-        metadata: Mapping[str, str],
+        self, bucket: str, key: str, content: Pieces, *, content_type: str, metadata: Mapping[str, str]
     ) -> bool:
         """Count results."""
         if key != PLACE.results:
@@ -657,16 +651,13 @@ class TestOnS3:
     @pytest.fixture
     def s3(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Objects]:
         """An empty bucket on moto's S3."""
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
-            monkeypatch.setenv(name, value)
-        connection = Connection(os.environ)
-        location = {"LocationConstraint": "eu-west-1"}
-        connection.full().create_bucket(Bucket=ON_S3.bucket, CreateBucketConfiguration=location)
-        yield S3Objects(connection, lambda: 60_000)
-        server.stop()
+        with moto_server() as url:
+            for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
+                monkeypatch.setenv(name, value)
+            connection = Connection(os.environ)
+            location = {"LocationConstraint": "eu-west-1"}
+            connection.full().create_bucket(Bucket=ON_S3.bucket, CreateBucketConfiguration=location)
+            yield S3Objects(connection, lambda: 60_000)
 
     def test_long_results_are_joined_and_a_second_run_finds_them(self, s3: S3Objects) -> None:
         wide = "x" * (PART_BYTES // 6)

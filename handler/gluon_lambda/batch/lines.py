@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gluon_lambda.batch.failures import PERMANENT, TRANSIENT
+from gluon_lambda.batch.objects import Pieces
 from gluon_lambda.errors import InferenceError
 from gluon_lambda.services.json_text import json_bytes
 
@@ -60,7 +61,7 @@ def error_line(number: int, error: BaseException, *, transient: bool, name: str 
     return Line(b'%b"error":%b}\n' % (_opening(number, name), json_bytes(about)), failed=True)
 
 
-def error_lines(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def error_lines(blocks: Pieces) -> Iterator[bytes]:
     """The error lines of results that come in blocks of any size, several lines in one piece. The last line has its line feed, too."""
     rest: list[bytes] = []
     for each in blocks:

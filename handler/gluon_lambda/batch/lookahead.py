@@ -61,9 +61,12 @@ class Lookahead:
         Returns:
             None at the end, or when so many others have been put aside that somebody has to see to them.
         """
-        while self._coming and len(self._others) < AHEAD:
-            number, pending = self._coming.popleft()
-            self._ask(min(2, AHEAD - len(self._coming)))  # one for the one that is taken, and one more
+        while len(self._others) < AHEAD:
+            try:
+                number, pending = self._coming.popleft()
+            except IndexError:  # to look first would not do: a thread that reads ahead, and is no longer waited for, may take the last one
+                return None
+            self._ask(2 if len(self._coming) < AHEAD - 1 else 1)  # one for the one that is taken, and one more
             each = pending.result()
             if isinstance(each, ObjectResult):
                 self.results[number] = each

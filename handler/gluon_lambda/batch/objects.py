@@ -23,6 +23,10 @@ ATTEMPTS = 4
 _KEPT = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
+# What is written, in pieces of any size; each may be valid only until the next one is asked for.
+Pieces = Iterable[bytes | memoryview]
+
+
 class Facts(NamedTuple):
     """What S3 says of an object.
 
@@ -96,13 +100,7 @@ class ObjectStore(Protocol):
         ...
 
     def write_new(
-        self,
-        bucket: str,
-        key: str,
-        content: Iterable[bytes | memoryview],
-        *,
-        content_type: str,
-        metadata: Mapping[str, str],
+        self, bucket: str, key: str, content: Pieces, *, content_type: str, metadata: Mapping[str, str]
     ) -> bool:
         """Write an object that is not there yet: in one request, or in parts where ``content`` is long. It becomes visible whole or not at all.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gluon_lambda.batch.buffers import buffer_of
 from gluon_lambda.batch.lines import error_lines
-from gluon_lambda.batch.objects import PRODUCER, Facts, ObjectStore, stored_metadata
+from gluon_lambda.batch.objects import PRODUCER, Facts, ObjectStore, Pieces, stored_metadata
 from gluon_lambda.batch.places import Place
 from gluon_lambda.batch_records import ObjectRef
 from gluon_lambda.errors import DeadlineExceeded, ObjectRefused
@@ -155,9 +155,7 @@ class Outputs:
             self.remove_parts()
         return done
 
-    def write_all(
-        self, content: Iterable[bytes | memoryview], tally: Tally, ending: Ending, *, has_parts: bool
-    ) -> Done:
+    def write_all(self, content: Pieces, tally: Tally, ending: Ending, *, has_parts: bool) -> Done:
         """Write whatever is not there yet.
 
         Args:
@@ -183,7 +181,7 @@ class Outputs:
     def write(
         self,
         key: str,
-        content: Iterable[bytes | memoryview],
+        content: Pieces,
         content_type: str,
         counts: Mapping[str, str] | None = None,
     ) -> bool:
@@ -205,7 +203,7 @@ class Outputs:
         if keys:
             self._store.delete(self._place.bucket, keys)
 
-    def _write_results(self, content: Iterable[bytes | memoryview], tally: Tally, *, look_first: bool) -> bool:
+    def _write_results(self, content: Pieces, tally: Tally, *, look_first: bool) -> bool:
         place = self._place
         # A write of what is long would only be refused once all of it has been read and sent.
         if look_first and place.results in [entry.key for entry in self._store.list(place.bucket, place.results)]:

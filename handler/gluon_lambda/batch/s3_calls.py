@@ -19,7 +19,7 @@ from gluon_lambda.pending import begin
 T = TypeVar("T")
 # Makes a call, by the name of boto3's method and with its parameters.
 Ask = Callable[..., Any]
-# One for each thread that reads ahead, decodes, or sends a part.
+# That boto3's client keeps: one for each thread that reads ahead, decodes, or sends a part.
 CONNECTIONS = 80
 
 
@@ -33,15 +33,9 @@ class Connection:
     A request costs the lean one a fifth of what it costs boto3's (docs/decisions/0004-s3-client.md).
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ, *, connections: int = CONNECTIONS) -> None:
-        """Nobody is asked yet.
-
-        Args:
-            environ: AWS's own variables.
-            connections: How many boto3's client keeps.
-        """
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """Nobody is asked yet; ``environ`` has AWS's own variables."""
         self._environ = environ
-        self._connections = connections
         self._making = threading.Lock()
         self._full: Any = None
         settings = read_settings(environ)
@@ -74,7 +68,7 @@ class Connection:
         """boto3's client, made when it is first needed (140 to 240 ms); may be used by any number of threads at a time."""
         with self._making:
             if self._full is None:
-                self._full = make_full_client(self._environ, connections=self._connections)
+                self._full = make_full_client(self._environ, connections=CONNECTIONS)
             return self._full
 
 

@@ -8,12 +8,12 @@ Guide's "Conditional writes" for 409 and 412.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gluon_lambda.archive_store.s3_errors import EMPTY, answered_error, error_code
 from gluon_lambda.batch.buffers import buffer_of
-from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, Opened, stored_metadata
+from gluon_lambda.batch.objects import ATTEMPTS, Facts, Listed, Opened, Pieces, stored_metadata
 from gluon_lambda.batch.s3_calls import Calls, Connection
 from gluon_lambda.batch.s3_object_errors import Asked, conflict, is_passing, object_errors, refusal
 from gluon_lambda.batch.s3_reading import PartReading, Reading, WholeReading
@@ -74,13 +74,7 @@ class S3Objects:
                 return None
 
     def write_new(
-        self,
-        bucket: str,
-        key: str,
-        content: Iterable[bytes | memoryview],
-        *,
-        content_type: str,
-        metadata: Mapping[str, str],
+        self, bucket: str, key: str, content: Pieces, *, content_type: str, metadata: Mapping[str, str]
     ) -> bool:
         """PutObject or a multipart upload with If-None-Match; see ``ObjectStore.write_new``. Holds one part at most."""
         asked = Asked("s3:PutObject", bucket, key)
@@ -129,9 +123,7 @@ class S3Objects:
     def _receive(self, reading: Reading) -> memoryview:
         return self._calls.run(lambda ask: reading.run(ask, lambda: self._calls.seconds_left > 0))
 
-    def _write(
-        self, target: Mapping[str, str], described: Mapping[str, Any], content: Iterable[bytes | memoryview]
-    ) -> bool | None:
+    def _write(self, target: Mapping[str, str], described: Mapping[str, Any], content: Pieces) -> bool | None:
         """Write an object once; None where another write collides with it, and it has to be sent anew."""
         upload: Upload | None = None
         is_written: bool | None = False

@@ -5,12 +5,12 @@ Contracts: Amazon S3 API Reference (UploadPart, CompleteMultipartUpload), and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gluon_lambda.archive_store.s3_errors import CHANGED, answered_error, error_code
 from gluon_lambda.batch.buffers import buffer_of
-from gluon_lambda.batch.objects import PART_BYTES
+from gluon_lambda.batch.objects import PART_BYTES, Pieces
 from gluon_lambda.batch.s3_calls import Calls
 from gluon_lambda.batch.s3_object_errors import CONFLICT
 
@@ -87,7 +87,7 @@ class Filled(NamedTuple):
     is_last: bool
 
 
-def parts_of(content: Iterable[bytes | memoryview]) -> Iterator[Filled]:
+def parts_of(content: Pieces) -> Iterator[Filled]:
     """Content in parts of PART_BYTES; only the last one may be shorter, and only the only one empty."""
     buffer, filled = buffer_of(PART_BYTES), 0
     for piece in content:
