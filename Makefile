@@ -14,7 +14,11 @@ export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
 
 CODE := handler archives local_emulator layers benchmarks tests
 
-.PHONY: help setup port-is-free run demo-batch test test-slow test-versions check format archives bench bench-batch clean
+# What `make layers` builds; LAYERS=3.12 builds one. LAYER_OPTIONS=--no-bytecode goes without the Python that would compile.
+LAYERS ?= 3.11 3.12 3.13
+LAYER_OPTIONS ?=
+
+.PHONY: help setup port-is-free run demo-batch test test-slow test-versions test-layers check format archives layers bench bench-batch clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -66,6 +70,10 @@ test: setup $(SMALL) ## all tests but the slow ones
 test-slow: setup $(SMALL) ## the slow tests: large archives, and AWS's own emulator beside ours
 	@$(BIN)/python -m pytest -q -m slow
 
+test-layers: layers setup $(SMALL) ## the layers: NumPy's own tests, what each rule of removal leaves, and the tests with real nets against each
+	@$(BIN)/python -m pytest -q -m slow tests/layer
+	@$(BIN)/python -m layers.suite
+
 test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here
 	@$(BIN)/python -m layers.other_versions
 
@@ -82,6 +90,11 @@ format: setup ## format the code
 
 archives: setup $(SMALL) ## build the large example archives too
 	@for name in alexnet_imperative alexnet_hybrid alexnet_pretrained; do $(BIN)/python -m archives.$$name.build --out $(BUILT) || exit 1; done
+
+layers: $(LAYERS:%=build/layers/%/layer.zip) ## the Lambda layers for Python 3.11, 3.12 and 3.13, in build/layers/, each with a report
+
+build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') | setup
+	@$(BIN)/python -m layers.build --python $* $(LAYER_OPTIONS)
 
 bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold starts and warm times against their rivals, and what is reached (some minutes, on a quiet machine)
 	@benchmarks/setup_naive.sh build/bench/naive

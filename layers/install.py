@@ -26,10 +26,10 @@ def main(environment: str, requirements: "list[str]") -> None:
     add_to_path(environment, os.path.abspath("handler"))
 
 
-def add_to_path(environment: str, folder: str) -> None:
+def add_to_path(environment: str, folder: str, *, name: str = "gluon_lambda_handler.pth") -> None:
     """Make the handler importable in the environment, as it is in Lambda, for `python -m archives` and the like."""
     (site_packages,) = glob.glob(os.path.join(environment, "lib", "python*", "site-packages"))
-    with open(os.path.join(site_packages, "gluon_lambda_handler.pth"), "w") as file:
+    with open(os.path.join(site_packages, name), "w") as file:
         file.write(folder + "\n")
 
 

@@ -1,0 +1,216 @@
+"""Builds the Lambda layer: what requirements.txt pins, trimmed, with one OpenBLAS, with bytecode, the same bytes each time.
+
+    python -m layers.build --python 3.12 --out FOLDER
+
+FOLDER becomes /opt: ``python/`` and ``lib/``. In build/layers/3.12/ are the same, its zip, the function's folder and zip, and a report. Any Linux
+on x86_64 does, without Docker and without root; docs/layers.md explains each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from layers import (
+    bytecode,
+    closure,
+    compiler,
+    elf,
+    function,
+    native_libraries,
+    openblas_bridge,
+    packing,
+    removals,
+    report,
+    sizes,
+    wheels,
+)
+from layers.images import IMAGES
+from layers.targets import Target, target
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / "requirements.txt"
+BUILD = ROOT / "build"
+NATIVE_LIBRARIES = ("libgomp.so.1", "libquadmath.so.0")
+
+
+class Options(NamedTuple):
+    """How to build.
+
+    Attributes:
+        target: For what.
+        folder: Where layer, function, their zips and the report go.
+        python: The interpreter that compiles bytecode; None for none.
+        alone: Whether bytecode takes the source's place.
+        budgets: What may not be exceeded.
+    """
+
+    target: Target
+    folder: Path
+    python: str | None
+    alone: bool = False
+    budgets: sizes.Budgets = sizes.Budgets()
+
+    @property
+    def layer(self) -> Path:
+        """What becomes /opt."""
+        return self.folder / "layer"
+
+    @property
+    def function(self) -> Path:
+        """What becomes /var/task."""
+        return self.folder / "function"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    options, out = read(arguments)
+    if out:
+        function.empty(out)  # sooner than a minute from now, if it cannot be
+    print(report.summary(build(options)), flush=True)
+    if options.python is None:
+        print(f"Without bytecode {bytecode.MEASURED_COST}")
+    if out:
+        shutil.copytree(options.layer, out, dirs_exist_ok=True)
+
+
+def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -> tuple[Options, Path | None]:
+    """The options of a command line, and where the layer is to be copied to.
+
+    Raises:
+        SystemExit: They ask for what cannot be built.
+    """
+    parser = argparse.ArgumentParser(prog="python -m layers.build", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--python", required=True, metavar="VERSION", help=f"one of {', '.join(IMAGES)}")
+    parser.add_argument("--architecture", default="x86_64", help="x86_64")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; always: build/layers/VERSION/layer")
+    shipped = parser.add_mutually_exclusive_group()
+    shipped.add_argument(
+        "--no-bytecode", action="store_true", help="go without bytecode; every cold start compiles anew"
+    )
+    shipped.add_argument(
+        "--no-source", action="store_true", help="ship bytecode alone: smaller, but tracebacks show no lines"
+    )
+    given = parser.parse_args(arguments)
+    chosen = target(given.python, given.architecture)
+    python = None if given.no_bytecode else bytecode.python_for(chosen.python, environ)
+    return Options(chosen, BUILD / "layers" / chosen.python, python, alone=given.no_source), given.out
+
+
+def build(options: Options) -> report.Report:
+    """Build layer and function, pack both, and write the report.
+
+    Raises:
+        SystemExit: Something is missing, or too large; says what, and what to do.
+    """
+    for folder in (options.layer, options.function):
+        function.empty(folder)
+    wanted = wheels.requirements(REQUIREMENTS.read_text(), options.target)
+    fetched = wheels.fetch(wanted, options.target, BUILD / "wheels" / options.target.python)
+    owners = fill(options.layer, fetched)
+    unpacked = sizes.total(options.layer)
+    removed = removals.remove(options.layer / "python")
+    bridge_openblas(compiler.zig(BUILD / "tools"), options.layer / "python", removed)
+    trimmed = sizes.total(options.layer)
+    # Not sooner: what the linker reads goes, too.
+    cut_libraries(options.layer)
+    cut = sizes.total(options.layer)
+    finish(options)
+    drafts = pack(options)
+    measured = measure(options, drafts, unpacked=unpacked, trimmed=trimmed, cut=cut)
+    made = report.Report(
+        options.target, options.python, measured, sizes.by_package(options.layer, owners), removed, fetched
+    )
+    report.write(made, options.folder)
+    refuse_open_ends(options)
+    sizes.refuse_excess(measured, options.budgets, made.packages)
+    # A zip by its own name is one that may be uploaded.
+    for draft in drafts:
+        draft.replace(draft.with_suffix(""))
+    return made
+
+
+def fill(out: Path, fetched: list[Path]) -> dict[str, str]:
+    """Unpack the wheels and put the native libraries beside them.
+
+    Returns:
+        The package that each top-level name belongs to.
+    """
+    owners: dict[str, str] = {}
+    for wheel in fetched:
+        package = wheel.name.partition("-")[0].lower().replace("_", "-")
+        owners |= {sizes.top_level(path): package for path in wheels.unpack(wheel, out / "python")}
+    native_libraries.main(BUILD / "lib")
+    (out / "lib").mkdir()
+    for name in NATIVE_LIBRARIES:
+        shutil.copyfile(BUILD / "lib" / name, out / "lib" / name)
+    shutil.copyfile(Path(__file__).with_name("NOTICE.md"), out / "lib" / "NOTICE.md")
+    return owners
+
+
+def cut_libraries(out: Path) -> None:
+    """Cut out of every shared library what the loader does not read."""
+    for path in packing.files(out):
+        if ".so" in path.name and elf.is_elf(path):
+            path.write_bytes(elf.cut_unloaded(path.read_bytes()))
+
+
+def bridge_openblas(zig: Path, python: Path, removed: list[removals.Removed]) -> None:
+    """Put a library under the name of the OpenBLAS that was removed, which hands NumPy's calls to MXNet's."""
+    name = next(Path(each.path).name for each in removed if "openblas" in Path(each.path).name)
+    prefix = "scipy_" if "scipy" in name else ""
+    (python / "numpy.libs").mkdir()
+    openblas_bridge.compile_bridge(
+        zig, python / "numpy.libs" / name, python / "mxnet" / "libopenblas.so.0", prefix=prefix
+    )
+
+
+def finish(options: Options) -> None:
+    """Compile and settle the layer, and make the function."""
+    if options.python:
+        bytecode.compile_folder(options.python, options.layer / "python", "/opt/python", alone=options.alone)
+    packing.settle(options.layer)
+    function.make(options.function, options.python, alone=options.alone)
+
+
+def pack(options: Options) -> tuple[Path, Path]:
+    """Write both zips, as drafts."""
+    drafts = (options.folder / "layer.zip.draft", options.folder / "function.zip.draft")
+    for folder, draft in zip((options.layer, options.function), drafts, strict=True):
+        draft.with_suffix("").unlink(missing_ok=True)
+        packing.pack(folder, draft)
+    return drafts
+
+
+def measure(options: Options, drafts: tuple[Path, Path], *, unpacked: int, trimmed: int, cut: int) -> sizes.Sizes:
+    """How large everything is."""
+    layer, made = options.layer, options.function
+    compiled = sizes.total_of(layer, ".pyc") + sizes.total_of(made, ".pyc")
+    beside = 0 if options.alone or not compiled else sizes.total_of(layer, ".py") + sizes.total_of(made, ".py")
+    return sizes.Sizes(
+        *(unpacked, trimmed, cut, sizes.total(layer), sizes.total(made), beside, compiled),
+        *(draft.stat().st_size for draft in drafts),
+    )
+
+
+def refuse_open_ends(options: Options) -> None:
+    """Stop where a library would not load on Lambda.
+
+    Raises:
+        SystemExit: Names each library that lacks one, and what it lacks.
+    """
+    place = closure.Place(options.target.image, options.layer / "lib")
+    found = closure.open_ends([options.layer, options.function], place)
+    if found:
+        raise SystemExit(
+            f"The layer would not load on Lambda. {'. '.join(found)}. Pin a version in requirements.txt that asks for less, "
+            "or add the library to layers/native_libraries.py"
+        )
+
+
+if __name__ == "__main__":
+    main()

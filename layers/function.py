@@ -1,0 +1,64 @@
+"""Makes the function's folder, what Lambda has as /var/task: the handler with its bytecode.
+
+python -m layers.function --python 3.12 --out build/layers/3.12/function
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from layers import bytecode, packing
+from layers.images import IMAGES
+from layers.targets import target
+
+HANDLER = Path(__file__).parent.parent / "handler"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m layers.function", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--python", required=True, metavar="VERSION", help=f"one of {', '.join(IMAGES)}")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to; what it holds is replaced")
+    parser.add_argument(
+        "--no-bytecode", action="store_true", help="go without bytecode; every cold start compiles anew"
+    )
+    options = parser.parse_args(arguments)
+    version = target(options.python).python
+    python = None if options.no_bytecode else bytecode.python_for(version, os.environ)
+    make(options.out, python, alone=False)
+
+
+def make(out: Path, python: str | None, *, alone: bool) -> None:
+    """Fill the folder with the handler.
+
+    Args:
+        out: The folder; whatever it holds is replaced.
+        python: The interpreter that compiles; None for no bytecode.
+        alone: Whether bytecode takes the source's place.
+    """
+    empty(out)
+    shutil.copytree(HANDLER, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    if python:
+        bytecode.compile_folder(python, out, "/var/task", alone=alone)
+    packing.settle(out)
+
+
+def empty(folder: Path) -> None:
+    """Make the folder if it is not there, and empty it if it is; the folder itself stays, since another program may have made it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise SystemExit(
+            f"{folder} cannot be written to ({error.strerror}). Choose a folder that can: --out FOLDER, or make it yours"
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

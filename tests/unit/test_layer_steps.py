@@ -1,0 +1,287 @@
+"""The steps of a layer's build, each by itself: what is taken, removed, compiled, packed, measured and refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from layers import build, bytecode, compiler, function, packing, removals, report, sizes, targets, wheels
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+SMALL = sizes.Sizes(
+    unpacked=900, trimmed=700, cut=650, layer=800, function=50, source=100, bytecode=120, layer_zip=300, function_zip=20
+)
+
+
+def tree(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+# Wheels
+
+
+@pytest.mark.parametrize(("version", "numpy"), [("3.11", "1.26.4"), ("3.12", "1.26.4"), ("3.13", "2.5.5")])
+def test_each_python_gets_the_numpy_that_its_marker_says(version: str, numpy: str) -> None:
+    wanted = wheels.requirements(build.REQUIREMENTS.read_text(), targets.target(version))
+    assert [str(each.specifier) for each in wanted if each.name == "numpy"] == [f"=={numpy}"]
+
+
+def test_what_lambda_brings_itself_stays_out_and_what_requests_needs_does_not() -> None:
+    names = {each.name for each in wheels.requirements(build.REQUIREMENTS.read_text(), targets.target("3.12"))}
+    assert not names & {"boto3", "botocore", "s3transfer", "jmespath", "awslambdaric"}
+    assert names >= {"mxnet", "numpy", "pillow", "fastapi", "mangum", "pydantic_core", "requests", "urllib3"}
+
+
+@pytest.mark.parametrize(
+    ("member", "installed"),
+    [
+        ("numpy/core/a.so", "numpy/core/a.so"),
+        ("mxnet-1.9.1.data/purelib/mxnet/b.py", "mxnet/b.py"),
+        ("mxnet-1.9.1.data/platlib/mxnet/c.so", "mxnet/c.so"),
+        ("numpy-1.26.4.data/scripts/f2py", None),
+        ("numpy-1.26.4.dist-info/METADATA", "numpy-1.26.4.dist-info/METADATA"),
+    ],
+)
+def test_a_wheels_files_go_where_site_packages_would_have_them(member: str, installed: str | None) -> None:
+    assert wheels.installed_path(member) == (PurePosixPath(installed) if installed else None)
+
+
+def test_a_package_without_a_wheel_for_the_image_is_named_with_where_to_look() -> None:
+    said = (
+        "ERROR: Could not find a version that satisfies the requirement pillow==13.0.0 (from versions: 12.1.0, 12.2.0)\n"
+        "ERROR: No matching distribution found for pillow==13.0.0"
+    )
+    refusal = wheels.refusal(said, targets.target("3.11"))
+    assert "pillow==13.0.0 has no wheel for Python 3.11" in refusal
+    assert "Amazon Linux 2 (GLIBC 2.26)" in refusal
+    assert "https://pypi.org/project/pillow/#files" in refusal
+
+
+def test_an_index_that_cannot_be_reached_is_not_taken_for_a_missing_wheel() -> None:
+    said = "(from versions: none)\nERROR: No matching distribution found for numpy==1.26.4"
+    assert "Is there a way to the package index?" in wheels.refusal(said, targets.target("3.12"))
+    assert "The wheels cannot be fetched" in wheels.refusal("ERROR: disk full", targets.target("3.12"))
+
+
+def test_wheels_for_newer_systems_than_the_image_are_not_asked_for() -> None:
+    assert targets.platforms(targets.target("3.11").image)[0] == "manylinux_2_26_x86_64"
+    assert targets.platforms(targets.target("3.12").image)[0] == "manylinux_2_34_x86_64"
+    assert "manylinux2014_x86_64" in targets.platforms(targets.target("3.11").image)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--python", "3.14"], "No layer is built for Python 3.14"),
+        (["--python", "3.12", "--architecture", "arm64"], "No layer is built for arm64"),
+        (["--python", "3.12", "--architecture", "riscv64"], "No layer is built for riscv64"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_name(arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        build.read(arguments)
+
+
+# Removals
+
+
+def test_a_rule_takes_files_and_whole_folders_and_says_what_they_were(tmp_path: Path) -> None:
+    files = {"a/tests/one.py": "12345", "a/tests/deep/two.py": "123", "a/code.py": "1", "b/tests/three.py": "12"}
+    rule = removals.Rule("tests", ("a/**/tests", "a/**/*.txt"), "never run")
+    removed = removals.remove(tree(tmp_path, files), (rule,))
+    assert removed == [removals.Removed("a/tests", 8, 2, rule)]
+    assert [path.relative_to(tmp_path).as_posix() for path in packing.files(tmp_path)] == [
+        "a/code.py",
+        "b/tests/three.py",
+    ]
+
+
+def test_folders_that_are_left_empty_go_too(tmp_path: Path) -> None:
+    removals.remove(
+        tree(tmp_path, {"a/b/c.pyi": "", "d.py": ""}), (removals.Rule("stubs", ("**/*.pyi",), "for editors"),)
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["d.py"]
+
+
+def test_every_rule_has_a_name_of_its_own_and_a_reason() -> None:
+    assert len({rule.name for rule in removals.RULES}) == len(removals.RULES)
+    assert all(len(rule.reason) > 20 for rule in removals.RULES)
+
+
+# Bytecode
+
+
+def compiled(folder: Path, *, alone: bool = False) -> dict[str, bytes]:
+    tree(
+        folder,
+        {"pack/a.py": "names = {'x', 'y', 'z', 'w'}\ndef fail(): 1 / 0\n", "pack/__init__.py": "", "b.py": "x = 1\n"},
+    )
+    bytecode.compile_folder(sys.executable, folder, "/opt/python", alone=alone)
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in packing.files(folder)
+        if path.suffix == ".pyc"
+    }
+
+
+def test_bytecode_is_the_same_bytes_wherever_it_is_compiled(tmp_path: Path) -> None:
+    first, second = compiled(tmp_path / "one"), compiled(tmp_path / "a folder with another name")
+    assert first == second
+    assert len(first) == 3
+
+
+def test_bytecode_is_taken_without_a_look_at_the_source_and_names_it_as_lambda_has_it(tmp_path: Path) -> None:
+    content = next(value for name, value in compiled(tmp_path).items() if "/a." in name)
+    assert content[4:8] == (1).to_bytes(4, "little")  # PEP 552: hash-based, unchecked
+    assert marshal.loads(content[16:]).co_filename == "/opt/python/pack/a.py"
+
+
+def test_bytecode_alone_runs_without_the_source(tmp_path: Path) -> None:
+    assert set(compiled(tmp_path, alone=True)) == {"b.pyc", "pack/__init__.pyc", "pack/a.pyc"}
+    assert not list(tmp_path.rglob("*.py"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import pack.a, b; print(b.x)"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "1\n"
+
+
+def test_a_python_that_is_not_here_is_named_with_how_to_get_it_and_what_goes_without(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as refused:
+        bytecode.python_for("3.13", {"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    for part in ("python3.13", "pyenv install 3.13", "--no-bytecode", bytecode.MEASURED_COST):
+        assert part in str(refused.value)
+
+
+def test_without_bytecode_no_python_of_the_version_is_looked_for(tmp_path: Path) -> None:
+    options, _ = build.read(["--python", "3.13", "--no-bytecode"], {"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    assert options.python is None
+
+
+def test_a_file_that_does_not_compile_stops_the_build(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="cannot compile"):
+        bytecode.compile_folder(sys.executable, tree(tmp_path, {"a.py": "def"}), "/opt/python", alone=False)
+
+
+# Packing
+
+
+def test_a_zip_is_the_same_bytes_whatever_time_order_and_permissions_its_files_have(tmp_path: Path) -> None:
+    one, other = (tree(tmp_path / name, {"b/c.py": "1" * 99, "a.py": "2"}) for name in ("one", "other"))
+    os.utime(other / "a.py", (1, 10**9))
+    (other / "a.py").chmod(0o600)
+    packing.pack(one, tmp_path / "one.zip")
+    packing.pack(other, tmp_path / "other.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "other.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as packed:
+        assert packed.namelist() == ["a.py", "b/c.py"]
+        assert {entry.external_attr >> 16 for entry in packed.infolist()} == {0o100644}
+
+
+def test_whoever_packs_a_settled_folder_finds_the_same_times_and_permissions(tmp_path: Path) -> None:
+    packing.settle(tree(tmp_path / "x", {"b/c.py": "1"}))
+    found = [(path.stat().st_mtime, path.stat().st_mode & 0o777) for path in sorted((tmp_path / "x").rglob("*"))]
+    assert found == [(315532800, 0o755), (315532800, 0o644)]
+
+
+# Sizes
+
+
+def test_bytecode_belongs_to_the_package_of_its_source() -> None:
+    found = [
+        sizes.top_level(PurePosixPath(name))
+        for name in (
+            "numpy/core/a.py",
+            "numpy.libs/b.so",
+            "__pycache__/typing_extensions.cpython-312.pyc",
+            "typing_extensions.py",
+        )
+    ]
+    assert found == ["numpy", "numpy.libs", "typing_extensions", "typing_extensions"]
+
+
+def test_what_fits_is_not_refused() -> None:
+    sizes.refuse_excess(SMALL, sizes.Budgets(unzipped=850, without_source=750, zipped=320), Counter())
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
+        (sizes.Budgets(unzipped=849, without_source=750, zipped=320), "unzipped: 850 bytes, 1 over the budget of 849"),
+        (
+            sizes.Budgets(unzipped=850, without_source=740, zipped=320),
+            "with bytecode alone: 750 bytes, 10 over the budget of 740",
+        ),
+        (sizes.Budgets(unzipped=850, without_source=750, zipped=300), "zipped: 320 bytes, 20 over the budget of 300"),
+    ],
+)
+def test_what_is_too_large_fails_with_the_five_largest(budgets: sizes.Budgets, said: str) -> None:
+    packages = Counter({"mxnet": 600, "numpy": 70, "pillow": 60, "fastapi": 40, "pydantic": 20, "idna": 10})
+    with pytest.raises(SystemExit) as refused:
+        sizes.refuse_excess(SMALL, budgets, packages)
+    assert said in str(refused.value)
+    assert "mxnet 600, numpy 70, pillow 60, fastapi 40, pydantic 20" in str(refused.value)
+    assert "idna" not in str(refused.value)
+
+
+def test_the_budgets_are_within_what_lambda_allows() -> None:
+    assert sizes.Budgets() == (250_000_000, 235_000_000, 85_000_000)
+    assert sizes.Budgets().unzipped < sizes.LAMBDA_LIMIT
+
+
+# Report, function and folders
+
+
+def test_the_report_names_every_removed_path_with_its_reason(tmp_path: Path) -> None:
+    rule = removals.Rule("tests", ("a/tests",), "nobody runs them")
+    removed = [removals.Removed("a/tests", 1234567, 12, rule), removals.Removed("a/conftest.py", 8, 1, rule)]
+    wheel = tmp_path / "a-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"x")
+    made = report.Report(targets.target("3.12"), "python3.12", SMALL, Counter({"a": 800}), removed, [wheel])
+    page = report.markdown(made)
+    for part in (
+        "### tests: 1,234,575 bytes",
+        "nobody runs them.",
+        "- `a/tests`: 1,234,567 in 12 files",
+        "- `a/conftest.py`: 8",
+        "| a | 800 |",
+    ):
+        assert part in page
+    report.write(made, tmp_path)
+    assert '"without_source": 750' in (tmp_path / "report.json").read_text()
+
+
+def test_the_functions_folder_holds_the_handler_with_bytecode_and_nothing_of_before(tmp_path: Path) -> None:
+    tree(tmp_path, {"old/file.py": "", "old.txt": ""})
+    function.make(tmp_path, sys.executable, alone=False)
+    assert not (tmp_path / "old").exists()
+    assert (tmp_path / "lambda_function.py").is_file()
+    compiled_file = Path(importlib.util.cache_from_source(str(tmp_path / "gluon_lambda" / "bootstrap.py")))
+    assert marshal.loads(compiled_file.read_bytes()[16:]).co_filename == "/var/task/gluon_lambda/bootstrap.py"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"file/layer cannot be written to \(Not a directory\).*--out FOLDER"):
+        function.empty(tmp_path / "file" / "layer")
+
+
+def test_a_compiler_that_does_not_run_is_named(tmp_path: Path) -> None:
+    program = tmp_path / compiler.WHEEL.replace("==", "-") / "ziglang" / "zig"
+    tree(tmp_path, {str(program.relative_to(tmp_path)): "#!/bin/sh\nexit 1\n"})
+    with pytest.raises(SystemExit, match="does not run here"):
+        compiler.zig(tmp_path)
+    program.chmod(0o755)
+    with pytest.raises(SystemExit, match="does not run here"):
+        compiler.zig(tmp_path)
