@@ -18,7 +18,10 @@ CODE := handler archives local_emulator layers benchmarks tests
 LAYERS ?= 3.11 3.12 3.13
 LAYER_OPTIONS ?=
 
-.PHONY: help setup port-is-free run demo-batch test test-slow test-versions test-layers check format archives layers bench bench-batch clean
+# SAM's tools, in an environment of their own: their pins and the project's do not go together.
+TOOLS := build/sam-tools
+
+.PHONY: help setup sam-tools port-is-free run demo-batch test test-slow test-versions test-layers check format archives layers bench bench-batch clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -67,7 +70,13 @@ demo-batch: setup $(SMALL) ## land pictures and texts in a bucket on this machin
 test: setup $(SMALL) ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: setup $(SMALL) ## the slow tests: large archives, and AWS's own emulator beside ours
+sam-tools: $(TOOLS)/installed ## sam, cfn-lint and a linter of policies, which the slow tests hold template.yaml against
+
+$(TOOLS)/installed: tests/template/requirements.txt layers/install.py | setup
+	@$(BIN)/python layers/install.py $(TOOLS) tests/template/requirements.txt
+	@touch $@
+
+test-slow: setup sam-tools $(SMALL) ## the slow tests: large archives, AWS's own emulator beside ours, template.yaml through SAM
 	@$(BIN)/python -m pytest -q -m slow
 
 test-layers: layers setup $(SMALL) ## the layers: NumPy's own tests, what each rule of removal leaves, and the tests with real nets against each

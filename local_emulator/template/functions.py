@@ -9,16 +9,17 @@ from typing import Any
 from local_emulator.errors import TemplateError
 from local_emulator.records import FunctionConfiguration
 from local_emulator.template.document import read_document
-from local_emulator.template.intrinsics import Resolver
+from local_emulator.template.intrinsics import Resolver, ResourceNotHere
 
 _TYPE = "AWS::Serverless::Function"
 
 # Only what a sandbox needs is resolved: policies, layers and events may use what the emulator does not know.
-_NEEDED = ("CodeUri", "Handler", "MemorySize", "Timeout", "Environment", "PackageType", "InlineCode", "LoggingConfig")
+_NEEDED = ("CodeUri", "Handler", "MemorySize", "Timeout", "PackageType", "InlineCode", "LoggingConfig")
+_DEFAULT_EVENT = "HttpApi"
 
 
 def load_function(path: str, *, overrides: Mapping[str, str], name: str = "") -> FunctionConfiguration:
-    """The function ``name`` of the template at ``path``; where no name is given, its only one.
+    """The function ``name`` of the template at ``path``; where no name is given, its only one, or else the one behind the HTTP API.
 
     Raises:
         TemplateError: The template, or what it says about the function, cannot be used; names the key.
@@ -29,6 +30,8 @@ def load_function(path: str, *, overrides: Mapping[str, str], name: str = "") ->
     where = f"Resources.{logical_id}.Properties"
     resolver = Resolver(document, overrides)
     resolved = resolver.resolve({key: properties[key] for key in _NEEDED if key in properties}, where=where)
+    local = Resolver(document, overrides, knows_resources=False)
+    resolved["Environment"] = _variables(local, properties.get("Environment") or {}, f"{where}.Environment")
     return _configuration(logical_id, resolved, where=where, folder=os.path.dirname(os.path.abspath(path)))
 
 
@@ -38,11 +41,29 @@ def _choose(resources: Mapping[str, Any], name: str, path: str) -> str:
     ]
     if name and name not in functions:
         raise TemplateError(f"{path} has no function {name!r}; it has: {', '.join(functions) or 'none'}")
-    if not name and len(functions) != 1:
-        raise TemplateError(
-            f"{path} has {len(functions)} functions ({', '.join(functions)}): choose one with --function"
-        )
-    return name or functions[0]
+    if name:
+        return name
+    behind_api = [key for key in functions if _has_event(resources[key], _DEFAULT_EVENT)]
+    for meant in (functions, behind_api):
+        if len(meant) == 1:
+            return meant[0]
+    raise TemplateError(f"{path} has {len(functions)} functions ({', '.join(functions)}): choose one with --function")
+
+
+def _has_event(resource: Mapping[str, Any], kind: str) -> bool:
+    events = (resource.get("Properties") or {}).get("Events") or {}
+    return any(isinstance(event, dict) and event.get("Type") == kind for event in events.values())
+
+
+def _variables(resolver: Resolver, environment: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The variables; empty are those that name a resource of the stack, a bucket or a queue, as with SAM's own ``sam local``."""
+    resolved: dict[str, Any] = {}
+    for name, value in (environment.get("Variables") or {}).items():
+        try:
+            resolved |= resolver.resolve({name: value}, where=f"{where}.Variables")
+        except ResourceNotHere:
+            resolved[name] = ""
+    return {"Variables": resolved}
 
 
 def _properties(document: Mapping[str, Any], logical_id: str) -> dict[str, Any]:

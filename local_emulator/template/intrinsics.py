@@ -27,19 +27,27 @@ _PSEUDO_PARAMETERS: Mapping[str, Any] = {
 }
 
 
+class ResourceNotHere(TemplateError):
+    """Raised for a value that only a deployed stack has: the name of one of its resources."""
+
+
 class Resolver:
     """Resolves the values of one template.
 
     Args:
         document: The template, as ``read_document`` gives it.
         overrides: Values of parameters, instead of their defaults.
+        knows_resources: Whether a resource is resolved to its logical id; ``ResourceNotHere`` is raised otherwise.
 
     Raises:
         TemplateError: A parameter has no value, an override names no parameter, or a value is not an allowed one.
     """
 
-    def __init__(self, document: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], overrides: Mapping[str, str], *, knows_resources: bool = True
+    ) -> None:
         self._document = document
+        self._knows_resources = knows_resources
         self._values = {**_PSEUDO_PARAMETERS, **_parameters(document.get("Parameters") or {}, overrides)}
 
     def resolve(self, value: Any, *, where: str) -> Any:
@@ -84,6 +92,8 @@ class Resolver:
         if name in self._values:
             return self._values[name]
         if name in self._document["Resources"]:
+            if not self._knows_resources:
+                raise ResourceNotHere(f"{where}: {name} is a resource, which only a deployed stack has")
             return name
         raise TemplateError(f"{where}: Ref names {name!r}, which is neither a parameter nor a resource")
 
@@ -122,7 +132,8 @@ class Resolver:
         return str(self.resolve(text, where=where)).split(separator)
 
     def _find_in_map(self, argument: Any, where: str) -> Any:
-        name, first, second = (self.resolve(part, where=where) for part in argument)
+        # Keys are text, whatever a parameter's type is.
+        name, first, second = (str(self.resolve(part, where=where)) for part in argument)
         return self._document["Mappings"][name][first][second]
 
     def _equals(self, argument: Any, where: str) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from typing import Any, NamedTuple
-
-import yaml
+from typing import NamedTuple
 
 from gluon_lambda.http_app.error_table import STATUS
 from gluon_lambda.settings import SETTINGS
 from tests.docs.pages import ROOT
+from tests.template.stack import stack
 
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
@@ -31,40 +30,19 @@ def test_the_table_of_variables_is_what_is_read_word_for_word() -> None:
     assert documented() == [Row(setting.variable, setting.default, setting.help) for setting in SETTINGS]
 
 
-class _Tagged(yaml.SafeLoader):
-    """Reads CloudFormation's short forms: ``!Ref X`` as ``("!Ref", "X")``."""
+def test_the_template_sets_only_variables_that_are_read() -> None:
+    known = {setting.variable for setting in SETTINGS}
+    for function in ("PredictFunction", "BatchFunction"):
+        assert set(stack().variables(function)) <= known
+        assert {"GLUON_MODELS", "GLUON_MODEL_STORE"} <= set(stack().variables(function))
 
 
-_Tagged.add_multi_constructor("!", lambda loader, suffix, node: (f"!{suffix}", node.value))
-
-
-def template() -> Any:
-    # The loader is a SafeLoader.
-    return yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader=_Tagged)
-
-
-def environment() -> dict[str, Any]:
-    content = template()
-    found = dict(content["Globals"]["Function"].get("Environment", {}).get("Variables", {}))
-    for resource in content["Resources"].values():
-        found |= resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
-    return found
-
-
-def test_the_template_sets_only_variables_that_are_read_and_leaves_them_at_their_defaults() -> None:
+def test_what_the_template_does_not_have_to_say_it_leaves_at_the_default() -> None:
     defaults = {setting.variable: setting.default for setting in SETTINGS}
-    parameters = template()["Parameters"]
-    assert environment()
-    for variable, value in environment().items():
-        assert variable in defaults
-        kind, parameter = value
-        assert kind == "!Ref", f"{variable} is fixed in the template"
-        assert str(parameters[parameter]["Default"]) == defaults[variable]
-        assert parameters[parameter]["Description"]
-
-
-def test_the_template_has_the_variables_that_say_where_models_are() -> None:
-    assert {"GLUON_MODELS", "GLUON_MODEL_STORE"} <= set(environment())
+    told = stack().variables("PredictFunction") | stack().variables("BatchFunction")
+    # Where models, inputs and outputs are, and the queue: a stack makes these of its own.
+    places = {"GLUON_MODEL_STORE", "GLUON_INPUT", "GLUON_OUTPUT", "GLUON_CONTINUE_QUEUE"}
+    assert {name for name, value in told.items() if value != defaults[name]} == places
 
 
 def test_every_variable_named_on_any_page_is_read() -> None:

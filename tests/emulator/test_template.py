@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,9 +11,7 @@ from gluon_lambda.settings import SETTINGS
 from local_emulator.errors import TemplateError
 from local_emulator.records import FunctionConfiguration
 from local_emulator.sandbox.environment import Machine, environment_variables
-from local_emulator.template.document import read_document
 from local_emulator.template.functions import load_function
-from local_emulator.template.intrinsics import Resolver
 
 OURS = str(Path(__file__).parents[2] / "template.yaml")
 
@@ -60,7 +57,7 @@ FULL = """
               PICKED: !Select [1, !Split ["-", a-b-c]]
               CHOSEN: !If [Both, yes-both, !Ref AWS::NoValue]
               FLAG: true
-              BUCKET: !Ref Bucket
+              BUCKET: !Sub "s3://${Bucket}/x"
 """
 
 
@@ -91,7 +88,7 @@ def test_globals_parameters_and_intrinsics_are_resolved(tmp_path: Path) -> None:
             "JOINED": "a,dev",
             "PICKED": "b",
             "FLAG": "true",
-            "BUCKET": "Bucket",
+            "BUCKET": "",
         },
     )
 
@@ -215,11 +212,17 @@ def test_every_variable_in_ours_is_one_that_the_handler_reads() -> None:
     assert set(load_function(OURS, overrides={}).environment) <= declared
 
 
-def test_everything_in_ours_resolves_but_what_only_aws_knows() -> None:
-    document: dict[str, Any] = read_document(OURS)
-    resolver = Resolver(document, {})
-    for part in ("Globals", "Resources"):
-        resolver.resolve(document[part], where=part)
+def test_what_names_a_bucket_or_queue_of_our_stack_is_left_to_the_command_line() -> None:
+    assert load_function(OURS, overrides={}).environment["GLUON_MODEL_STORE"] == ""
+    own = load_function(OURS, overrides={"ModelBucket": "shop", "InputBucket": "inbox"}, name="BatchFunction").environment
+    assert own["GLUON_MODEL_STORE"] == "s3://shop/models/"
+    assert (own["GLUON_INPUT"], own["GLUON_OUTPUT"], own["GLUON_CONTINUE_QUEUE"]) == ("s3://inbox/", "", "")
+
+
+def test_of_several_functions_the_one_behind_the_http_api_is_meant(tmp_path: Path) -> None:
+    behind = TWO.replace("{Handler: c.d,", "{Events: {E: {Type: HttpApi}}, Handler: c.d,")
+    assert load(tmp_path, behind).handler == "c.d"
+    assert load(tmp_path, behind, name="A").handler == "a.b"
 
 
 @pytest.mark.parametrize(("given", "log_format"), [("", "Text"), ("LoggingConfig: {LogFormat: JSON}", "JSON")])

@@ -1,0 +1,66 @@
+"""What `sam build` runs for the layer and the functions, without SAM. What comes out of it, tests/layer looks at, and test_tools.py with SAM."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.template.stack import PARAMETERS, ROOT, stack
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+RUNTIMES = PARAMETERS["Runtime"]["AllowedValues"]
+PARTS = {
+    "MxnetLayer": "layers.build",
+    "PredictFunction": "layers.function",
+    "BatchFunction": "layers.function",
+}
+
+
+def make(runtime: str, part: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As SAM calls it: in a copy of the source, which is not the repository."""
+    made = stack(Runtime=runtime)
+    resource = made.resources[part]
+    # Where SAM looks for the Makefile.
+    place = resource["Metadata"].get("ContextPath") or resource["Properties"]["ContentUri"]
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        ["make", "--makefile", str(ROOT / place / "Makefile"), f"build-{part}", *settings],
+        cwd=folder,
+        env={**os.environ, "ARTIFACTS_DIR": str(folder / "artifacts"), "MAKEFLAGS": "", "MAKELEVEL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_is_built_for_the_python_of_the_runtime(tmp_path: Path, runtime: str, part: str) -> None:
+    noting = tmp_path / "python"
+    noting.write_text('#!/bin/sh\npwd\nfor each in "$@"; do echo "$each"; done\n')
+    noting.chmod(0o755)
+    done = make(runtime, part, tmp_path, PYTHON=str(noting))
+    assert done.returncode == 0, done.stderr
+    version = runtime.removeprefix("python")
+    expected = [str(ROOT), "-m", PARTS[part], "--python", version, "--out", str(tmp_path / "artifacts")]
+    assert done.stdout.splitlines() == expected
+
+
+def test_who_goes_without_bytecode_says_so_in_the_shell(tmp_path: Path) -> None:
+    done = make(RUNTIMES[0], "MxnetLayer", tmp_path, PYTHON="echo", LAYER_OPTIONS="--no-bytecode")
+    assert done.stdout.split()[-1] == "--no-bytecode"
+
+
+def test_a_build_that_fails_fails(tmp_path: Path) -> None:
+    assert make(RUNTIMES[0], "MxnetLayer", tmp_path, PYTHON="false").returncode != 0
+
+
+def test_where_there_is_no_python_it_is_said_how_to_get_one(tmp_path: Path) -> None:
+    done = make("python3.12", "MxnetLayer", tmp_path, PYTHON="")
+    assert done.returncode != 0
+    assert "apt-get install python3" in done.stderr
