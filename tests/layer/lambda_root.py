@@ -5,7 +5,7 @@
     /var/lang      this machine's Python of the layer's version, read-only
     /var/runtime   awslambdaric and boto3, as they are on the package index, read-only
     /lib64         the libraries that Lambda's image has and those that Python itself needs, and no others
-    /mnt/models    archives, read-only
+    /var/models    archives, read-only
     /home/…        empty, read-only
     /tmp           empty, writable
 
@@ -42,7 +42,7 @@ FOLDERS = (
     "var/lang",
     "var/runtime",
     "opt",
-    "mnt/models",
+    "var/models",
     HOME,
     "tmp",
     "proc",
@@ -119,7 +119,7 @@ def lambda_root(layer: Layer, models: Path, rie: Path, folder: Path) -> LambdaRo
 
     Args:
         layer: With the function beside it.
-        models: What is shown as ``/mnt/models``.
+        models: What is shown as ``/var/models``.
         rie: AWS's emulator.
         folder: Is filled.
     """
@@ -140,7 +140,7 @@ def lambda_root(layer: Layer, models: Path, rie: Path, folder: Path) -> LambdaRo
         "opt": layer.folder,
         "var/lang": prefix,
         "var/runtime": runtime(layer.python, folder / "runtime"),
-        "mnt/models": models,
+        "var/models": models,
     }
     root.chmod(0o755)
     return LambdaRoot(root, {where: str(what.resolve()) for where, what in shown.items()}, layer.python)

@@ -46,7 +46,7 @@ def writable(folder):
     except OSError as error:
         return error.strerror
     return "yes"
-folders = ("/", "/var/task", "/opt", "/opt/python", "/var/lang", "/var/runtime", "/mnt/models", os.environ["HOME"], "/tmp")
+folders = ("/", "/var/task", "/opt", "/opt/python", "/var/lang", "/var/runtime", "/var/models", os.environ["HOME"], "/tmp")
 names = {name for folder in ("/lib64", "/usr", "/var/lang/lib") for _, _, found in os.walk(folder) for name in found}
 print(json.dumps({
     "user": os.getresuid(),
@@ -75,7 +75,7 @@ def root(layer: Layer, rie: Path, tmp_path_factory: pytest.TempPathFactory) -> L
 @pytest.fixture(scope="module")
 def as_built(root: LambdaRoot) -> Iterator[int]:
     """The port on which the built function is invoked."""
-    models = " ".join(f"{name}=/mnt/models/{file}" for name, file in MODELS.items())
+    models = " ".join(f"{name}=/var/models/{file}" for name, file in MODELS.items())
     with invocable(root, {"GLUON_MODELS": models}) as port:
         yield port
 
@@ -133,7 +133,7 @@ def test_objects_on_s3_are_answered(root: LambdaRoot) -> None:
             client.create_bucket(Bucket=bucket)
         for key in event["keys"]:
             client.put_object(Bucket=event["bucket"], Key=key, Body=PICTURE)
-        variables = {"GLUON_MODELS": "digits=/mnt/models/digits_lenet.model", "GLUON_OUTPUT": f"s3://{OUTPUTS}/"}
+        variables = {"GLUON_MODELS": "digits=/var/models/digits_lenet.model", "GLUON_OUTPUT": f"s3://{OUTPUTS}/"}
         with invocable(root, variables | keys | {"AWS_ENDPOINT_URL": url}) as port:
             answer = invoke(port, "function", event)
         written = [
