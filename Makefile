@@ -21,7 +21,7 @@ TOOLS := build/sam-tools
 LAYERS ?= 3.11 3.12 3.13
 LAYER_OPTIONS ?=
 
-.PHONY: help setup sam-tools port-is-free run demo-batch test test-slow test-versions test-layers check format archives layers bench bench-batch clean
+.PHONY: help setup sam-tools port-is-free run demo-batch test test-slow test-versions test-layers check format archives layers sam-local bench bench-batch clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -104,6 +104,9 @@ layers: $(LAYERS:%=build/layers/%/layer.zip) ## the Lambda layers for Python 3.1
 
 build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') | setup
 	@$(BIN)/python -m layers.build --python $* $(LAYER_OPTIONS)
+
+sam-local: setup sam-tools $(BUILT)/digits_lenet.model ## build the template with SAM and have `sam local` answer events and a picture; needs Docker
+	@$(BIN)/python -m layers.sam_local
 
 bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold starts and warm times against their rivals, and what is reached (some minutes, on a quiet machine)
 	@benchmarks/setup_naive.sh build/bench/naive

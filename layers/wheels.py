@@ -9,10 +9,15 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_wheel_filename
-
 from layers.targets import Target, platforms
+
+try:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name, parse_wheel_filename
+except ModuleNotFoundError:
+    # `sam build` runs this with whatever Python is here; pip, which fetches the wheels, brings the same package along.
+    from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]
+    from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename  # type: ignore[assignment]
 
 # In Lambda's Python images (/var/runtime): boto3 and what it needs. urllib3 is among it, too, but requests, which mxnet.gluon imports, must not
 # depend on what AWS put there.

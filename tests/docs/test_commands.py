@@ -26,20 +26,21 @@ NOT_RUN = {
     "make layers": "minutes; its script's options are checked",
     "make layers LAYERS=3.12": "the same",
     "make test-layers": "many minutes; it runs tests itself",
+    "make sam-local": "minutes and Docker; tests/template/test_sam_local.py runs what it runs",
 }
 OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+|layers\.\w+)\b")
 LARGE = re.compile(r"curl .*/alexnet_\w+/predict")  # archives of 244 MB, which `make archives` builds
 
 COMMANDS = all_commands()
 ON_MAKE_RUN = [each for each in COMMANDS if "127.0.0.1:3000/" in each.text and not LARGE.match(each.text)]
-START = [each for each in COMMANDS if " start-api " in each.text]
+START = [each for each in COMMANDS if " local_emulator start-api " in each.text]
 ON_START = [each for each in COMMANDS if "127.0.0.1:8080/" in each.text]
 INVOKE = [each for each in COMMANDS if " local_emulator invoke " in each.text]
 POLL = [each for each in COMMANDS if " local_emulator poll " in each.text]
 TOOL = [each for each in COMMANDS if each.text.startswith("python -m archives ")]
 HELP = [each for each in COMMANDS if OPTIONS_ONLY.match(each.text)]
-# What needs an account of AWS's; test_cloud_commands.py holds it against what the tools take.
-CLOUD = [each for each in COMMANDS if re.match(r"sam |aws |curl .*https://API\.", each.text)]
+# What needs an account of AWS's, or Docker; test_cloud_commands.py holds it against what the tools take.
+CLOUD = [each for each in COMMANDS if re.match(r"sam |aws |docker |curl .*https://API\.", each.text)]
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 

@@ -68,7 +68,7 @@ class Layer(NamedTuple):
         return done.stdout
 
 
-@pytest.fixture(params=list(IMAGES))
+@pytest.fixture(scope="session", params=list(IMAGES))
 def any_layer(request: pytest.FixtureRequest) -> Layer:
     """Every layer that is built, whether its Python is here or not."""
     folder = BUILD / "layers" / request.param
@@ -77,7 +77,7 @@ def any_layer(request: pytest.FixtureRequest) -> Layer:
     return Layer(request.param, folder / "layer", folder / "function")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def layer(any_layer: Layer) -> Layer:
     """Every built layer whose Python is here."""
     if find_python(any_layer.python, os.environ) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import venv
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_who_goes_without_bytecode_says_so_in_the_shell(tmp_path: Path) -> None:
 
 def test_a_build_that_fails_fails(tmp_path: Path) -> None:
     assert make(RUNTIMES[0], "MxnetLayer", tmp_path, PYTHON="false").returncode != 0
+
+
+def test_a_python_with_nothing_but_pip_reads_what_is_pinned(tmp_path: Path) -> None:
+    # As on a machine where nobody has run `make setup`, and in the container image.
+    venv.create(tmp_path / "bare", with_pip=True)
+    code = "from layers import build, wheels; print(*wheels.pinned('mxnet==1.9.1\\nsix==1; python_version < \"3\"'))"
+    command = [str(tmp_path / "bare" / "bin" / "python"), "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("mxnet==1.9.1 six==1"), done.stderr
 
 
 def test_where_there_is_no_python_it_is_said_how_to_get_one(tmp_path: Path) -> None:
