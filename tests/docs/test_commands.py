@@ -21,6 +21,7 @@ from tests.end_to_end.endpoint import Endpoint, next_line, served_by, shell_vari
 # What a test does not run as it stands, and what is done instead.
 NOT_RUN = {
     "make test": "it is what runs this",
+    "make test PYTHON=python3.12": "the same",
     "make bench": "minutes; its script's options are checked",
     "make bench-batch": "minutes; its script's options are checked",
 }
