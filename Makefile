@@ -34,7 +34,7 @@ LAYER_OPTIONS ?=
 # SAM's tools, in an environment of their own: their pins and the project's do not go together.
 TOOLS := build/sam-tools
 
-.PHONY: help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers versions check format archives layers bench bench-batch clean
+.PHONY: help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers versions check format archives layers bench bench-batch bench-power clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -136,6 +136,11 @@ bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold start
 bench-batch: setup $(BUILT)/char_cnn.model ## batches against the bare net and single invocations, and their memory (some minutes, on a quiet machine)
 	@benchmarks/setup_naive.sh build/bench/naive
 	@$(BIN)/python -m benchmarks.batch
+
+bench-power: setup $(SMALL) $(BUILT)/alexnet_hybrid.model ## latency and cost at each memory size of Lambda, as root (some minutes, on a quiet machine)
+	@benchmarks/setup_naive.sh build/bench/naive
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.power
 
 clean: ## remove what was built; .venv stays
 	rm -rf build

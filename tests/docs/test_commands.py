@@ -24,6 +24,7 @@ NOT_RUN = {
     "make test PYTHON=python3.12": "the same",
     "make bench": "minutes; its script's options are checked",
     "make bench-batch": "minutes; its script's options are checked",
+    "make bench-power": "minutes, and root; its script's options are checked",
 }
 OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+)\b")
 LARGE = re.compile(r"curl .*/alexnet_\w+/predict")  # archives of 244 MB, which `make archives` builds
