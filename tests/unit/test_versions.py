@@ -46,6 +46,12 @@ def test_the_pages_table_is_what_the_record_says() -> None:
     assert with_table(page, table(load(RECORD))) == page
 
 
+def test_the_record_has_whole_runs() -> None:
+    runs = load(RECORD).runs
+    assert runs
+    assert all(run.passed > 100 and run.numpy and run.commit for run in runs)
+
+
 CONFTEST = """
 import sys
 sys.path.insert(0, {root!r})
