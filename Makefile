@@ -2,12 +2,25 @@
 SHELL := /bin/sh
 PORT ?= 3000
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
 BUILT := build/archives
 
 # The first Python of a version that MXNet runs on; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+
+# `make test PYTHON=python3.12` where .venv has another Python: an environment beside it, .venv-3.12, unless VENV names one. Where no such program
+# runs (pyenv's stand on PATH for versions that are not chosen, and refuse), pyenv's newest of that name does.
+NAMED := $(if $(filter command environment,$(origin PYTHON)),$(PYTHON))
+version_of = $(shell sed -n 's/^version = \([0-9]*\.[0-9]*\).*/\1/p' $(1)/pyvenv.cfg 2>/dev/null)
+ifneq ($(NAMED),)
+  PYENVS := $(shell ls -d $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/*/bin/$(NAMED) 2>/dev/null | sort -rV)
+  override PYTHON := $(or $(shell for p in $(NAMED) $(PYENVS); do $$p -c pass 2>/dev/null && { echo $$p; break; }; done),$(NAMED))
+  ASKED := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+  ifneq ($(and $(ASKED),$(filter-out $(ASKED),$(call version_of,.venv))),)
+    VENV := .venv-$(ASKED)
+  endif
+endif
 
 # The libraries that MXNet's wheel lacks: on Lambda in /opt/lib, here in build/lib.
 export LD_LIBRARY_PATH := $(CURDIR)/build/lib:$(LD_LIBRARY_PATH)
@@ -21,16 +34,23 @@ TOOLS := build/sam-tools
 LAYERS ?= 3.11 3.12 3.13
 LAYER_OPTIONS ?=
 
-.PHONY: help setup sam-tools port-is-free run demo-batch test test-slow test-versions test-layers check format archives layers sam-local bench bench-batch clean
+.PHONY: help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers versions check format archives layers sam-local bench bench-batch bench-power clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/installed build/lib/libquadmath.so.0 ## virtual environment, MXNet, the two libraries that its wheel lacks
 
-$(VENV)/installed: requirements.txt requirements-dev.txt layers/install.py
+# An environment that is there already says nothing of the Python that was asked for.
+asked-python:
+ifneq ($(NAMED),)
+	@[ "$(ASKED)" ] || { echo "PYTHON=$(NAMED): no such program, or it does not run" >&2; exit 1; }
+	@there="$(call version_of,$(VENV))"; [ "$${there:-$(ASKED)}" = "$(ASKED)" ] \
+		|| { echo "$(VENV) has Python $$there, and PYTHON=$(NAMED) is $(ASKED): name another VENV, or none" >&2; exit 1; }
+endif
+
+$(VENV)/installed: requirements.txt requirements-dev.txt layers/install.py | asked-python
 	@if [ -z "$(PYTHON)" ]; then found=$$(python3 --version 2>/dev/null || echo "no python3"); \
 		echo "Python 3.11, 3.12 or 3.13 is needed; here is: $$found. Install one (apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
-	@command -v "$(PYTHON)" >/dev/null || { echo "PYTHON=$(PYTHON): no such program" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) layers/install.py $(VENV) requirements.txt requirements-dev.txt
 	@touch $@
@@ -67,8 +87,9 @@ demo-batch: setup $(SMALL) ## land pictures and texts in a bucket on this machin
 	@$(BIN)/python -m local_emulator.demo_batch --images digits_lenet=build/data/digits_test --texts char_cnn=archives/char_cnn/sample.jsonl \
 		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model
 
-test: setup $(SMALL) ## all tests but the slow ones
-	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
+test: setup $(SMALL) ## all tests but the slow ones; PYTHON=python3.12 on that Python
+	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile \
+		--junitxml=build/tests/$(patsubst .%,%,$(notdir $(VENV))).xml
 
 sam-tools: $(TOOLS)/installed ## sam, cfn-lint and a linter of policies, which the slow tests hold template.yaml against
 
@@ -85,6 +106,9 @@ test-layers: layers setup $(SMALL) ## the layers: NumPy's own tests, what each r
 
 test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here
 	@$(BIN)/python -m layers.other_versions
+
+versions: test test-versions test-layers ## all of these, and what they said in docs/versions.md
+	@$(BIN)/python -m layers.versions
 
 check: setup ## formatter, linter, strict typing, import rules, tests
 	@$(BIN)/ruff format --check $(CODE)
@@ -116,6 +140,11 @@ bench: setup $(BUILT)/char_cnn.model $(BUILT)/alexnet_hybrid.model ## cold start
 bench-batch: setup $(BUILT)/char_cnn.model ## batches against the bare net and single invocations, and their memory (some minutes, on a quiet machine)
 	@benchmarks/setup_naive.sh build/bench/naive
 	@$(BIN)/python -m benchmarks.batch
+
+bench-power: setup $(SMALL) $(BUILT)/alexnet_hybrid.model ## latency and cost at each memory size of Lambda, as root (some minutes, on a quiet machine)
+	@benchmarks/setup_naive.sh build/bench/naive
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.power
 
 clean: ## remove what was built; .venv stays
 	rm -rf build

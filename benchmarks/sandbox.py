@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -161,14 +161,22 @@ class Sandbox:
         """The process's number."""
         return self._process.pid
 
-    def first_answer(self, event: bytes) -> ColdStart:
+    def first_answer(self, event: bytes, *, after_init: Callable[[], None] | None = None) -> ColdStart:
         """Hand over the first event and wait for its answer.
+
+        Args:
+            event: The event. It is waiting when INIT ends.
+            after_init: Done when INIT has ended; the event is handed over only then.
 
         Raises:
             SandboxFailed: INIT or the handler failed, or the process ended.
         """
-        self._deliver(event)
+        if after_init is None:
+            self._deliver(event)
         asked = self._expect(NEXT)
+        if after_init is not None:
+            after_init()
+            self._deliver(event)
         answered = self._expect("/response")
         # The runtime asks for more when it has done all that belongs to the first answer.
         self._expect(NEXT)

@@ -17,6 +17,7 @@ from archives.native_libraries import load_native_libraries
 from gluon_lambda.runtime import stock_mxnet
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from
+from layers.versions import facts
 
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = Path(__file__).parent / "events"
@@ -33,6 +34,15 @@ stock_mxnet.install()
 for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _say_on_what_the_tests_run(
+    record_testsuite_property: Callable[[str, object], None], request: pytest.FixtureRequest
+) -> None:
+    """For ``--junitxml``; layers/versions.py reads it."""
+    for name, value in (facts() | {"collected": str(len(request.session.items))}).items():
+        record_testsuite_property(name, value)
 
 
 class FakeContext:

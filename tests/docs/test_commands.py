@@ -21,12 +21,14 @@ from tests.end_to_end.endpoint import Endpoint, next_line, served_by, shell_vari
 # What a test does not run as it stands, and what is done instead.
 NOT_RUN = {
     "make test": "it is what runs this",
+    "make test PYTHON=python3.12": "the same",
     "make bench": "minutes; its script's options are checked",
     "make bench-batch": "minutes; its script's options are checked",
     "make layers": "minutes; its script's options are checked",
     "make layers LAYERS=3.12": "the same",
     "make test-layers": "many minutes; it runs tests itself",
     "make sam-local": "minutes and Docker; tests/template/test_sam_local.py runs what it runs",
+    "make bench-power": "minutes, and root; its script's options are checked",
 }
 OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+|layers\.\w+)\b")
 LARGE = re.compile(r"curl .*/alexnet_\w+/predict")  # archives of 244 MB, which `make archives` builds
