@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from local_emulator.local_aws import moto_server
 from tests.aws_rie import fetch_rie
 from tests.conftest import BUILT, ROOT
 from tests.end_to_end.endpoint import Endpoint, form, serving
@@ -18,7 +19,6 @@ from tests.events.gateways import GATEWAYS, Sent, golden
 from tests.examples.conftest import built
 from tests.layer.conftest import Layer
 from tests.layer.lambda_root import HOME, LambdaRoot, invocable, lambda_root
-from tests.moto_server import moto_server
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import boto3
 from PIL import Image
 
-from tests.moto_server import moto_server
+from local_emulator.local_aws import moto_server
 from tests.template.stack import ROOT, TEMPLATE, stack
 from tests.template.test_events import in_s3s_words, make_queue
 

@@ -16,8 +16,8 @@ import pytest
 
 from gluon_lambda.batch_records import BatchCall, ObjectRef
 from gluon_lambda.event_sources import sqs as source
+from local_emulator.local_aws import moto_server
 from tests.conftest import FakeContext
-from tests.moto_server import moto_server
 from tests.template.stack import Stack, stack, statements
 
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import boto3
 import pytest
 
+from local_emulator.local_aws import moto_server
 from tests.conftest import TENSOR_SIGNATURE, ExportedNet, write_archive
 from tests.lambda_process import NEXT, LambdaProcess, http_event, running
-from tests.moto_server import moto_server
 from tests.template.guarded_s3 import Guarded, Need, allows
 from tests.template.stack import DOCUMENT, Stack, policies_of, stack
 

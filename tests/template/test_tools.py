@@ -14,8 +14,8 @@ import boto3
 import pytest
 import yaml
 
+from local_emulator.local_aws import moto_server
 from local_emulator.template.document import read_document
-from tests.moto_server import moto_server
 from tests.template.stack import OTHER_TEXTS, ROOT, TEMPLATE, Stack, policies_of, stack
 from tests.template.tools import TOOLS, run
 

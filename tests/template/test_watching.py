@@ -14,8 +14,8 @@ import pytest
 from gluon_lambda.telemetry.metrics import Metrics, request_values
 from gluon_lambda.telemetry.output import Output
 from gluon_lambda.types import Prediction
+from local_emulator.local_aws import moto_server
 from tests.lambda_process import NEXT, http_event, running
-from tests.moto_server import moto_server
 from tests.template.stack import PARAMETERS, Stack, stack
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
