@@ -30,7 +30,7 @@ PLATFORM_LOG_BYTES, HEADER_BYTES = 900, 300
 # CloudWatch Logs counts 26 bytes with each record: Lambda's three and the handler's.
 RECORD_BYTES = 4 * 26
 # Without batches; template.yaml is held against it.
-ALARMS = 5
+ALARMS = 6
 
 
 class MorePrices(NamedTuple):
