@@ -186,7 +186,7 @@ def test_a_months_bill_adds_up_by_hand() -> None:
         "S3: fetching and keeping the archive": pytest.approx(4000 * 0.0004 / 1000 + 0.017 * 0.023),
         "answers, out of AWS": pytest.approx(800 * 1e6 / 1e9 * 0.09),
         "metrics": pytest.approx(1.80),
-        "alarms and dashboard": pytest.approx(3.50),
+        "alarms and dashboard": pytest.approx(3.60),
     }
 
 
