@@ -20,6 +20,8 @@ SEED = 20
 PAUSE_S = 0.02
 # Uncounted invocations of each warm process before the first that counts.
 SETTLING = 5
+# Where memory and threads come to lie makes a process fast or slow for as long as it lives: one of each would be one throw of the dice.
+GENERATIONS = 5
 
 # A measurement that is no handler's: taken once a round, in milliseconds.
 Probe = Callable[[], float]
@@ -31,7 +33,7 @@ class Series(NamedTuple):
     Attributes:
         cold: One record a round.
         warm_ms: One duration a round.
-        warm_peak_kib: Peak resident memory of the warm process at its end.
+        warm_peak_kib: Peak resident memory of its warm processes at their ends, the largest.
     """
 
     cold: list[ColdStart]
@@ -121,7 +123,7 @@ def start_once(setting: Lambda, contender: Contender) -> ColdStart:
 
 
 def measure_warm(setting: Lambda, field: Sequence[Contender], *, rounds: int) -> dict[str, tuple[list[float], int]]:
-    """Keep one process of every contender and invoke each once a round.
+    """Invoke every contender once a round, all of them in fresh processes after each fifth of the rounds.
 
     Returns:
         Per contender: the durations in ms, and the peak memory in KiB.
@@ -130,11 +132,24 @@ def measure_warm(setting: Lambda, field: Sequence[Contender], *, rounds: int) ->
         Disagreement: The contenders answer differently.
         SandboxFailed: One does not answer.
     """
+    orders = list(turns(field, rounds))
+    parts = [orders[first::GENERATIONS] for first in range(min(GENERATIONS, rounds))]
+    generations = [measure_generation(setting, field, part) for part in parts]
+    return {
+        name: ([ms for each in generations for ms in each[name][0]], max(each[name][1] for each in generations))
+        for name in generations[0]
+    }
+
+
+def measure_generation(
+    setting: Lambda, field: Sequence[Contender], orders: Sequence[Sequence[Contender]]
+) -> dict[str, tuple[list[float], int]]:
+    """The same for one process of each."""
     with ExitStack() as stack:
         sandboxes = {contender.name: stack.enter_context(setting.start(contender)) for contender in field}
         for contender in field:
             settle(sandboxes[contender.name], setting.events[contender.workload])
-        durations = take_turns(setting, field, sandboxes, rounds=rounds)
+        durations = take_turns(setting, orders, sandboxes)
         return {name: (durations[name], sandbox.peak_kib()) for name, sandbox in sandboxes.items()}
 
 
@@ -146,18 +161,18 @@ def settle(sandbox: Sandbox, event: bytes) -> None:
 
 
 def take_turns(
-    setting: Lambda, field: Sequence[Contender], sandboxes: Mapping[str, Sandbox], *, rounds: int
+    setting: Lambda, orders: Sequence[Sequence[Contender]], sandboxes: Mapping[str, Sandbox]
 ) -> dict[str, list[float]]:
-    """Invoke every sandbox once a round; durations in ms."""
+    """Invoke every sandbox once a round, in its order; durations in ms."""
     durations: dict[str, list[float]] = {name: [] for name in sandboxes}
-    for order in turns(field, rounds):
+    for order in orders:
         answers: dict[str, bytes] = {}
         for contender in order:
             name = contender.name
             duration, answers[name] = sandboxes[name].invoke(setting.events[contender.workload])
             durations[name].append(duration)
             time.sleep(PAUSE_S)
-        require_workload_agreement(field, answers)
+        require_workload_agreement(order, answers)
     return durations
 
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.agreement import Disagreement
 from benchmarks.contenders import CHAR_CNN, MOBILENET, Contender
 from benchmarks.machine import CpuTime, cpu_ticks, cpu_time, foreign_share
-from benchmarks.measure import Lambda, Measured, measure, require_workload_agreement, turns
+from benchmarks.measure import Lambda, Measured, measure, measure_warm, require_workload_agreement, turns
 from benchmarks.report import to_result
 from benchmarks.runtime_api import read_call
 from benchmarks.sandbox import Sandbox, SandboxFailed, lambda_environ, peak_memory_kib, reported_init
@@ -182,6 +182,17 @@ def test_a_whole_run_counts_every_round_and_finds_the_slower_one(tmp_path: Path)
     ]
     assert "naive" in table(result)
     assert "NOT TO BE RELIED ON" not in table(result)
+
+
+def test_warm_rounds_are_spread_over_several_processes(tmp_path: Path) -> None:
+    counted = 'open(__file__ + ".starts", "a").write("*")\n' + HANDLER.replace('event["sleep"]', "0")
+    one = contender(tmp_path, counted)
+    setting = Lambda({MOBILENET: b"{}"}, "", tmp_path)
+    for rounds, processes in ((2, 2), (12, 5)):
+        starts = tmp_path / "small" / "small.py.starts"
+        starts.unlink(missing_ok=True)
+        assert len(measure_warm(setting, [one], rounds=rounds)["small"][0]) == rounds
+        assert len(starts.read_text()) == processes
 
 
 def test_figures_from_a_busy_machine_are_marked() -> None:
