@@ -8,6 +8,7 @@ CPU quotas by a cgroup, which takes root, or a cgroup that is yours. ``--pages``
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -142,6 +143,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(arguments)
     result_file = options.out / "power.json"
     if options.pages:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise SystemExit("the pages' picture wants matplotlib: pip install -r benchmarks/requirements.txt")
+        if not result_file.is_file():
+            raise SystemExit(f"no {result_file}: `make bench-power` measures, and writes it")
         # Only here: the pages know more than this benchmark.
         from benchmarks.deploy_costs import write_pages
 

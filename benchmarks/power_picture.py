@@ -24,9 +24,8 @@ COLUMNS = 2
 def draw(nets: Mapping[str, Net], prices: Prices, paths: Iterable[Path]) -> None:
     """Write the picture into each file, in the format that its suffix names."""
     rows = -(-len(nets) // COLUMNS)
-    figure, axes = plt.subplots(
-        rows, COLUMNS, figsize=(13, 4.3 * rows), layout="constrained", squeeze=False, facecolor="white"
-    )
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(13, 4.3 * rows), squeeze=False, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
     for place, (name, net) in zip(axes.flat, nets.items(), strict=False):
         draw_net(place, name, net, prices)
     for place in list(axes.flat)[len(nets) :]:
@@ -65,8 +64,9 @@ def draw_border(axes: Axes, net: Net) -> None:
     computed = [size.warm_ms for size in beyond]
     axes.fill_between([size.memory_mb for size in beyond], computed, last.warm_ms, color=TIME, alpha=0.12, linewidth=0)
     axes.axvline(last.memory_mb, color=GREY, linewidth=0.8, linestyle=":")
-    for text, side in (("measured ", "right"), (" computed (Amdahl)", "left")):
-        axes.text(last.memory_mb, 0.98, text, transform=axes.get_xaxis_transform(), va="top", ha=side, color=GREY)
+    beside = axes.get_xaxis_transform()
+    for text, side, points in (("measured", "right", -6), ("computed (Amdahl)", "left", 6)):
+        axes.annotate(text, (last.memory_mb, 0.98), (points, 0), beside, "offset points", ha=side, va="top", color=GREY)
 
 
 def label_axes(axes: Axes, costs: Axes, net: Net) -> None:
