@@ -34,7 +34,7 @@ TOOLS := build/sam-tools
 LAYERS ?= 3.11 3.12 3.13
 LAYER_OPTIONS ?=
 
-.PHONY: help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers versions check format archives layers sam-local bench bench-batch bench-power clean
+.PHONY: FORCE help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers versions check format archives layers sam-local bench bench-batch bench-power clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -126,8 +126,16 @@ archives: setup $(SMALL) ## build the large example archives too
 
 layers: $(LAYERS:%=build/layers/%/layer.zip) ## the Lambda layers for Python 3.11, 3.12 and 3.13, in build/layers/, each with a report
 
-build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') | setup
+build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') build/layers/made-of | setup
 	@$(BIN)/python -m layers.build --python $* $(LAYER_OPTIONS)
+
+# Changes when other options are given, or a file of the handler's is gone, which its time stamp cannot tell any more.
+build/layers/made-of: FORCE
+	@mkdir -p $(@D)
+	@{ echo '$(LAYER_OPTIONS)'; find handler layers -name '*.py' | sort; } > $@.draft
+	@cmp -s $@.draft $@ && rm $@.draft || mv $@.draft $@
+
+FORCE:
 
 sam-local: setup sam-tools $(BUILT)/digits_lenet.model ## build the template with SAM and have `sam local` answer events and a picture; needs Docker
 	@$(BIN)/python -m layers.sam_local
