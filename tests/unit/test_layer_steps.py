@@ -406,6 +406,14 @@ def test_a_python_without_pip_is_named_with_how_to_get_one(clone: Path) -> None:
     assert f"{python} has no pip" in said_of_build(clone, python=python)
 
 
+def test_a_pip_that_is_gone_is_not_taken_for_an_index_that_cannot_be_reached(tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    code = "from layers.package_index import complaint; complaint('download', ['six==1.17.0'])"
+    command = [str(tmp_path / "bare" / "bin" / "python"), "-c", code]
+    done = subprocess.run(command, cwd=build.ROOT, env={}, capture_output=True, text=True, check=False)
+    assert "has no pip" in done.stderr
+
+
 def test_a_half_built_layer_has_neither_report_nor_zip(tmp_path: Path) -> None:
     options = build.Options(targets.target(HERE), tmp_path, None)
     tree(
