@@ -34,7 +34,7 @@ TOOLS := build/sam-tools
 LAYERS ?= 3.11 3.12 3.13
 LAYER_OPTIONS ?=
 
-.PHONY: help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers versions check format archives layers sam-local bench bench-batch bench-power clean
+.PHONY: FORCE help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers layer-here versions check format archives layers sam-local bench bench-batch bench-power clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -104,6 +104,13 @@ test-layers: layers setup $(SMALL) ## the layers: NumPy's own tests, what each r
 	@$(BIN)/python -m pytest -q -m slow tests/layer
 	@$(BIN)/python -m layers.suite
 
+# What of the tests with real nets a merge runs against one layer; test-layers runs all of them against each.
+QUICK := tests/examples tests/cold_path tests/archive_tool tests/mxnet_import/test_names.py tests/contract/test_predictor_nets.py
+
+layer-here: setup $(SMALL) ## the layer for the Python of .venv, and some tests with real nets against it
+	@version=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
+		&& $(MAKE) --no-print-directory layers LAYERS=$$version && $(BIN)/python -m layers.suite --python $$version $(QUICK)
+
 test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here
 	@$(BIN)/python -m layers.other_versions
 
@@ -126,8 +133,16 @@ archives: setup $(SMALL) ## build the large example archives too
 
 layers: $(LAYERS:%=build/layers/%/layer.zip) ## the Lambda layers for Python 3.11, 3.12 and 3.13, in build/layers/, each with a report
 
-build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') | setup
+build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') build/layers/made-of | setup
 	@$(BIN)/python -m layers.build --python $* $(LAYER_OPTIONS)
+
+# Changes when other options are given, or a file of the handler's is gone, which its time stamp cannot tell any more.
+build/layers/made-of: FORCE
+	@mkdir -p $(@D)
+	@{ echo '$(LAYER_OPTIONS)'; find handler layers -name '*.py' | sort; } > $@.draft
+	@cmp -s $@.draft $@ && rm $@.draft || mv $@.draft $@
+
+FORCE:
 
 sam-local: setup sam-tools $(BUILT)/digits_lenet.model ## build the template with SAM and have `sam local` answer events and a picture; needs Docker
 	@$(BIN)/python -m layers.sam_local

@@ -32,14 +32,15 @@ from benchmarks.workload import BUILT, REVIEW, http_api_event, prepare_workload
 DIGITS = "digits_lenet"
 NETS = (DIGITS, MOBILENET, CHAR_CNN, ALEXNET)
 # From the template's least: two below a CPU, a CPU, one and a half, and then every whole one up to Lambda's most.
-MEMORIES = (512, 1024, 1769, 2654, 3538, 5307, 7076, 8845, 10240)
+LEAST, MOST = 128, 10240
+MEMORIES = (512, 1024, 1769, 2654, 3538, 5307, 7076, 8845, MOST)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.power", description=__doc__)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), metavar="NET", help=", ".join(NETS))
-    parser.add_argument("--memories", nargs="+", type=positive, default=list(MEMORIES), metavar="MB")
+    parser.add_argument("--memories", nargs="+", type=memory, default=list(MEMORIES), metavar="MB")
     parser.add_argument("--cold", type=positive, default=5, help="cold starts of each kind at each size (5)")
     parser.add_argument("--warm", type=positive, default=50, help="warm invocations at each size (50)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for results and workload")
@@ -48,6 +49,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     parser.add_argument("--pages", action="store_true", help="take OUT/power.json into docs/; nothing is measured")
     return parser.parse_args(arguments)
+
+
+def memory(text: str) -> int:
+    """A size that Lambda has: AWS Lambda Developer Guide, "Configure Lambda function memory"."""
+    size = int(text)
+    if not LEAST <= size <= MOST:
+        raise argparse.ArgumentTypeError(f"{text}: Lambda has {LEAST} to {MOST:,} MB")
+    return size
 
 
 def questions(options: argparse.Namespace) -> list[Asked]:
@@ -77,9 +86,19 @@ def questions(options: argparse.Namespace) -> list[Asked]:
 
 
 def split(memories: Sequence[int], cpus: int) -> tuple[list[int], list[int]]:
-    """The sizes that so many CPUs can show, and the larger ones."""
+    """The sizes that so many CPUs can show, and the larger ones.
+
+    Raises:
+        SystemExit: All are larger.
+    """
     most = cpus * MB_A_CPU
-    return sorted(each for each in memories if each <= most), sorted(each for each in memories if each > most)
+    small, large = (sorted(each for each in set(memories) if (each <= most) is is_small) for is_small in (True, False))
+    if not small:
+        raise SystemExit(
+            f"None of these sizes can be measured on {cpus} CPUs, which show up to {most:,} MB, and larger ones are computed from smaller ones: "
+            "--memories with some of these"
+        )
+    return small, large
 
 
 def own_group() -> QuotaGroup:
@@ -101,8 +120,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         SandboxFailed: The handler does not answer.
         SystemExit: No quota can be set here, or something has not been built.
     """
-    asked = questions(options)
     small, large = split(options.memories, len(os.sched_getaffinity(0)))
+    asked = questions(options)
     logs = options.out.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     before, nets = cpu_time(), {}
@@ -150,6 +169,8 @@ def main(arguments: Sequence[str]) -> int:
         # Only here: the pages know more than this benchmark.
         from benchmarks.deploy_costs import write_pages
 
+        if not result_file.is_file():
+            raise SystemExit(f"There is no {result_file} to be taken into docs/: measure first (make bench-power)")
         write_pages(json.loads(result_file.read_text(encoding="utf-8")))
         return 0
     # A cgroup outlives who made it: whoever ends this run, it is removed.

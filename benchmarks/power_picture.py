@@ -23,7 +23,9 @@ COLUMNS = 2
 
 def draw(nets: Mapping[str, Net], prices: Prices, paths: Iterable[Path]) -> None:
     """Write the picture into each file, in the format that its suffix names."""
-    rows = -(-len(nets) // COLUMNS)
+    # Of a net that fits into no size that was measured there is nothing to draw.
+    nets = {name: net for name, net in nets.items() if any(size.is_measured for size in net.possible)}
+    rows = max(1, -(-len(nets) // COLUMNS))
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(13, 4.3 * rows), squeeze=False, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
     for place, (name, net) in zip(axes.flat, nets.items(), strict=False):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from layers import (
     closure,
     compiler,
     elf,
+    folders,
     function,
     native_libraries,
     openblas_bridge,
@@ -27,6 +29,7 @@ from layers import (
     removals,
     report,
     sizes,
+    turns,
     wheels,
 )
 from layers.images import IMAGES
@@ -35,6 +38,7 @@ from layers.targets import Target, target
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 BUILD = ROOT / "build"
+REPORTS = ("report.md", "report.json")
 NATIVE_LIBRARIES = ("libgomp.so.1", "libquadmath.so.0")
 
 
@@ -69,13 +73,26 @@ class Options(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     options, out = read(arguments)
-    if out:
-        function.empty(out)  # sooner than a minute from now, if it cannot be
-    print(report.summary(build(options)), flush=True)
-    if options.python is None:
-        print(f"Without bytecode {bytecode.MEASURED_COST}")
-    if out:
-        shutil.copytree(options.layer, out, dirs_exist_ok=True)
+    try:
+        if out:
+            folders.refuse_what_cannot_be_filled(out, folders.LAYER)  # sooner than a minute from now, if it cannot be
+        make(options, out)
+    except OSError as error:
+        raise SystemExit(
+            f"{error.filename or options.folder}: {error.strerror or str(error)[:500]}. The build writes to {BUILD} and to {tempfile.gettempdir()}: "
+            "both need to be yours, and 1 GB free for each Python. What is half built is built anew the next time"
+        ) from error
+
+
+def make(options: Options, out: Path | None) -> None:
+    """Build, tell of it, and copy the layer to where it is wanted."""
+    with turns.turn(BUILD / "layers.lock"):
+        print(report.summary(build(options)), flush=True)
+        if options.python is None:
+            print(f"Without bytecode {bytecode.MEASURED_COST}")
+        if out and out.resolve() != options.layer.resolve():
+            folders.empty(out)
+            shutil.copytree(options.layer, out, dirs_exist_ok=True)
 
 
 def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -> tuple[Options, Path | None]:
@@ -93,7 +110,9 @@ def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -
         "--no-bytecode", action="store_true", help="go without bytecode; every cold start compiles anew"
     )
     shipped.add_argument(
-        "--no-source", action="store_true", help="ship bytecode alone: smaller, but tracebacks show no lines"
+        "--no-source",
+        action="store_true",
+        help="ship bytecode alone, without docstrings: smaller, but tracebacks show no lines, and help() nothing",
     )
     given = parser.parse_args(arguments)
     chosen = target(given.python, given.architecture)
@@ -107,14 +126,16 @@ def build(options: Options) -> report.Report:
     Raises:
         SystemExit: Something is missing, or too large; says what, and what to do.
     """
-    for folder in (options.layer, options.function):
-        function.empty(folder)
     wanted = wheels.requirements(REQUIREMENTS.read_text(), options.target)
     fetched = wheels.fetch(wanted, options.target, BUILD / "wheels" / options.target.python)
+    zig = compiler.zig(BUILD / "tools")
+    native_libraries.main(BUILD / "lib")
+    # All is here that has to be fetched: only now goes what was built before.
+    clear(options)
     owners = fill(options.layer, fetched)
     unpacked = sizes.total(options.layer)
     removed = removals.remove(options.layer / "python")
-    bridge_openblas(compiler.zig(BUILD / "tools"), options.layer / "python", removed)
+    bridge_openblas(zig, options.layer / "python", removed)
     trimmed = sizes.total(options.layer)
     # Not sooner: what the linker reads goes, too.
     cut_libraries(options.layer)
@@ -128,10 +149,18 @@ def build(options: Options) -> report.Report:
     report.write(made, options.folder)
     refuse_open_ends(options)
     sizes.refuse_excess(measured, options.budgets, made.packages)
-    # A zip by its own name is one that may be uploaded.
-    for draft in drafts:
+    # A zip by its own name is one that may be uploaded. The layer's comes last: make takes it for all of them.
+    for draft in reversed(drafts):
         draft.replace(draft.with_suffix(""))
     return made
+
+
+def clear(options: Options) -> None:
+    """Remove an earlier build. Reports and zips go first: whoever looks for them finds a whole build or none."""
+    for name in (*REPORTS, "layer.zip", "function.zip"):
+        (options.folder / name).unlink(missing_ok=True)
+    for folder in (options.layer, options.function):
+        folders.empty(folder)
 
 
 def fill(out: Path, fetched: list[Path]) -> dict[str, str]:
@@ -144,7 +173,6 @@ def fill(out: Path, fetched: list[Path]) -> dict[str, str]:
     for wheel in fetched:
         package = wheel.name.partition("-")[0].lower().replace("_", "-")
         owners |= {sizes.top_level(path): package for path in wheels.unpack(wheel, out / "python")}
-    native_libraries.main(BUILD / "lib")
     (out / "lib").mkdir()
     for name in NATIVE_LIBRARIES:
         shutil.copyfile(BUILD / "lib" / name, out / "lib" / name)
@@ -172,7 +200,10 @@ def bridge_openblas(zig: Path, python: Path, removed: list[removals.Removed]) ->
 def finish(options: Options) -> None:
     """Compile and settle the layer, and make the function."""
     if options.python:
-        bytecode.compile_folder(options.python, options.layer / "python", "/opt/python", alone=options.alone)
+        # The handler keeps its docstrings: FastAPI's page shows some of them.
+        bytecode.compile_folder(
+            options.python, options.layer / "python", "/opt/python", alone=options.alone, documented=False
+        )
     packing.settle(options.layer)
     function.make(options.function, options.python, alone=options.alone)
 
@@ -181,7 +212,6 @@ def pack(options: Options) -> tuple[Path, Path]:
     """Write both zips, as drafts."""
     drafts = (options.folder / "layer.zip.draft", options.folder / "function.zip.draft")
     for folder, draft in zip((options.layer, options.function), drafts, strict=True):
-        draft.with_suffix("").unlink(missing_ok=True)
         packing.pack(folder, draft)
     return drafts
 

@@ -16,23 +16,7 @@ from layers.other_versions import find_python
 # docs/layers.md, "Without bytecode", has the table and the command.
 MEASURED_COST = "NumPy's import takes 4 times as long, Pillow's, mxnet's and FastAPI's 2 to 3 times: 0.3 to 0.9 s more at every cold start"
 
-# Run by the target's Python. One process, sorted, and strings hashed the same way each time: the order of a set's constants, and which strings are
-# shared, show in the bytecode.
-_COMPILE = """
-import os, py_compile, sys
-folder, seen_as, alone = sys.argv[1], sys.argv[2], sys.argv[3] == "alone"
-paths = sorted(os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if name.endswith(".py"))
-for path in paths:
-    py_compile.compile(
-        path,
-        cfile=path + "c" if alone else None,
-        dfile=os.path.join(seen_as, os.path.relpath(path, folder)),
-        doraise=True,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
-    if alone:
-        os.remove(path)
-"""
+PROGRAM = Path(__file__).with_name("compiling.py")
 
 
 def python_for(version: str, environ: Mapping[str, str]) -> str:
@@ -50,7 +34,7 @@ def python_for(version: str, environ: Mapping[str, str]) -> str:
     return found
 
 
-def compile_folder(python: str, folder: Path, seen_as: str, *, alone: bool) -> None:
+def compile_folder(python: str, folder: Path, seen_as: str, *, alone: bool, documented: bool = True) -> None:
     """Compile every Python file below the folder.
 
     Args:
@@ -58,11 +42,16 @@ def compile_folder(python: str, folder: Path, seen_as: str, *, alone: bool) -> N
         folder: Where the files are now.
         seen_as: Where they will be on Lambda; tracebacks name files by it.
         alone: Whether bytecode takes the source's place instead of standing beside it.
+        documented: Whether bytecode that stands alone keeps docstrings.
     """
-    arguments = [str(folder), seen_as, "alone" if alone else "beside"]
+    shipped = ("alone" if documented else "bare") if alone else "beside"
     environ = {"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0"}
     done = subprocess.run(
-        [python, "-S", "-s", "-c", _COMPILE, *arguments], env=environ, capture_output=True, text=True, check=False
+        [python, "-S", "-s", "-P", str(PROGRAM), str(folder), seen_as, shipped],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise SystemExit(f"{python} cannot compile {folder}: {done.stderr.strip()[-800:]}")

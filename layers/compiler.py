@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-import sys
 from pathlib import Path
+
+from layers.package_index import complaint
 
 # Its C compiler is Clang 20; it brings the headers and stubs of every GLIBC since 2.0.
 WHEEL = "ziglang==0.15.1"
@@ -30,27 +32,14 @@ def zig(folder: Path) -> Path:
 
 
 def install(folder: Path) -> None:
-    """Install the compiler's wheel into a folder of its own."""
-    done = subprocess.run(
-        [
-            *[
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-                "--no-compile",
-            ],
-            *["--only-binary=:all:", "--upgrade", "--target", str(folder), WHEEL],
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
+    """Install the compiler's wheel into a folder of its own, which is there when all of it is."""
+    draft = folder.with_name(folder.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    said = complaint("install", ["--no-compile", "--target", str(draft), WHEEL])
+    if said is not None:
         raise SystemExit(
-            f"The layer's library needs a C compiler, and its wheel, {WHEEL}, cannot be fetched. Is there a way to the package index? "
-            f"pip said: {done.stderr.strip()[-800:]}"
+            f"The layer's library needs a C compiler, and its wheel, {WHEEL}, cannot be fetched. Is there a way to the package index, and 400 MB "
+            f"free for {folder}? pip said: {said[-800:]}"
         )
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.replace(folder)

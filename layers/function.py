@@ -10,11 +10,11 @@ import os
 import shutil
 from pathlib import Path
 
-from layers import bytecode, packing
+from layers import bytecode, folders, packing
 from layers.images import IMAGES
 from layers.targets import target
 
-HANDLER = Path(__file__).parent.parent / "handler"
+HANDLER = Path(__file__).resolve().parent.parent / "handler"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     version = target(options.python).python
     python = None if options.no_bytecode else bytecode.python_for(version, os.environ)
+    refuse_source(options.out)
+    folders.refuse_what_cannot_be_filled(options.out, folders.FUNCTION)
     make(options.out, python, alone=False)
 
 
@@ -39,25 +41,23 @@ def make(out: Path, python: str | None, *, alone: bool) -> None:
         python: The interpreter that compiles; None for no bytecode.
         alone: Whether bytecode takes the source's place.
     """
-    empty(out)
+    folders.empty(out)
     shutil.copytree(HANDLER, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     if python:
         bytecode.compile_folder(python, out, "/var/task", alone=alone)
     packing.settle(out)
 
 
-def empty(folder: Path) -> None:
-    """Make the folder if it is not there, and empty it if it is; the folder itself stays, since another program may have made it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
+def refuse_source(out: Path) -> None:
+    """Stop where the folder is the one that is copied, or lies in it.
+
+    Raises:
+        SystemExit: It does.
+    """
+    if HANDLER in (out.resolve(), *out.resolve().parents):
         raise SystemExit(
-            f"{folder} cannot be written to ({error.strerror}). Choose a folder that can: --out FOLDER, or make it yours"
-        ) from error
+            f"{out} is the handler's source, which the function's folder is made of. Name another one: --out FOLDER"
+        )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ root and are the same on every machine. Both are GPL 3 with the GCC Runtime Libr
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -72,13 +73,20 @@ def is_there(source: Source, folder: Path) -> bool:
 def download(requirement: str) -> Path:
     """The wheel, for the oldest Linux that Lambda runs, whatever machine this is."""
     folder = tempfile.mkdtemp(prefix="gluon-lambda-wheel-")
-    subprocess.run(
+    done = subprocess.run(
         [
             *[sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"],
             *["--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--dest", folder, requirement],
         ],
-        check=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    if done.returncode != 0:
+        raise SystemExit(
+            f"{requirement}, which holds a library that MXNet needs, cannot be fetched. Has {sys.executable} a pip, and is there a way to the "
+            f"package index? pip said: {done.stderr.strip()[-800:]}"
+        )
     return next(Path(folder).glob("*.whl"))
 
 
@@ -98,7 +106,7 @@ def write(content: bytes, source: Source, target: Path) -> None:
             f"{source.requirement}: {source.member} is not the file that was pinned (SHA-256 {digest(content)})"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(target.name + ".part")
+    draft = target.with_name(f"{target.name}.{os.getpid()}.part")  # others may be at it, too
     draft.write_bytes(content)
     draft.replace(target)
 

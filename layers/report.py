@@ -94,7 +94,7 @@ def _size_lines(sizes: Sizes) -> Iterator[str]:
         "**function and layer**": sizes.together,
         "allowed by Lambda": LAMBDA_LIMIT,
         "bytecode in both": sizes.bytecode,
-        "function and layer with bytecode alone": sizes.without_source,
+        "function and layer with bytecode alone, at most (--no-source leaves docstrings out, too)": sizes.without_source,
         "the layer, zipped": sizes.layer_zip,
         "the function, zipped": sizes.function_zip,
     }

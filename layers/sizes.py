@@ -59,7 +59,7 @@ class Sizes(NamedTuple):
 
     @property
     def without_source(self) -> int:
-        """What they would be with bytecode in the source's place."""
+        """What they would be with bytecode in the source's place, at most: without docstrings it is less."""
         return self.together - self.source
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from layers.package_index import NO_PIP, complaint
 from layers.targets import Target, platforms
 
 try:
@@ -16,8 +17,11 @@ try:
     from packaging.utils import canonicalize_name, parse_wheel_filename
 except ModuleNotFoundError:
     # `sam build` runs this with whatever Python is here; pip, which fetches the wheels, brings the same package along.
-    from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]
-    from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename  # type: ignore[assignment]
+    try:
+        from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]
+        from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename  # type: ignore[assignment]
+    except ModuleNotFoundError:
+        raise SystemExit(NO_PIP) from None
 
 # In Lambda's Python images (/var/runtime): boto3 and what it needs. urllib3 is among it, too, but requests, which mxnet.gluon imports, must not
 # depend on what AWS put there.
@@ -72,22 +76,17 @@ def find(requirement: Requirement, folder: Path) -> Path | None:
 
 
 def download(wanted: list[Requirement], target: Target, folder: Path) -> None:
-    """Download wheels for the target with pip, which looks for nothing but wheels and asks for no dependencies."""
+    """Download wheels for the target with pip. A wheel is in the folder when all of it is."""
     tags = [word for tag in platforms(target.image) for word in ("--platform", tag)]
     abis = [word for abi in (target.tag, "abi3", "none") for word in ("--abi", abi)]
     names = [f"{each.name}{each.specifier}" for each in wanted]
-    done = subprocess.run(
-        [
-            *[sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"],
-            *["--only-binary=:all:", "--dest", str(folder), "--implementation", "cp"],
-            *["--python-version", target.python, *tags, *abis, *names],
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise SystemExit(refusal(done.stderr, target))
+    with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as draft:
+        told = ["--dest", draft, "--implementation", "cp", "--python-version", target.python, *tags, *abis]
+        said = complaint("download", [*told, *names])
+        if said is not None:
+            raise SystemExit(refusal(said, target))
+        for wheel in Path(draft).glob("*.whl"):
+            wheel.replace(folder / wheel.name)
 
 
 def refusal(said: str, target: Target) -> str:
@@ -111,14 +110,17 @@ def unpack(wheel: Path, folder: Path) -> Iterator[PurePosixPath]:
     Yields:
         Each file's path below the folder.
     """
-    with zipfile.ZipFile(wheel) as archive:
-        for member in archive.infolist():
-            path = installed_path(member.filename)
-            if path is not None and not member.is_dir():
-                target = folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(member))
-                yield path
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.infolist():
+                path = installed_path(member.filename)
+                if path is not None and not member.is_dir():
+                    target = folder / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(archive.read(member))
+                    yield path
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise SystemExit(f"{wheel} is damaged ({error}). Remove it and build again: it is fetched anew") from error
 
 
 def installed_path(member: str) -> PurePosixPath | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from layers.build import ROOT
+from layers.build import BUILD, ROOT
 from layers.other_versions import find_python
 from tests.aws_rie import fetch_rie
 from tests.conftest import BUILT
@@ -22,6 +22,7 @@ from tests.events.gateways import Sent, http_api_2_0
 from tests.examples.conftest import built
 from tests.layer.conftest import Layer
 from tests.layer.lambda_root import invocable, lambda_root
+from tests.layer.test_reproducible import digests
 
 FILE = ROOT / "layers" / "image" / "Dockerfile"
 TEXT = FILE.read_text()
@@ -83,6 +84,18 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Layer:
     done = subprocess.run([*command[:2], told], cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return Layer(VERSION, folder / "built" / "opt", folder / "built" / "task")
+
+
+@pytest.mark.slow
+def test_what_its_steps_build_is_the_layer_and_the_function_byte_by_byte(image: Layer) -> None:
+    built_before = BUILD / "layers" / VERSION
+    if not (built_before / "layer.zip").is_file():
+        pytest.skip(f"no layer for Python {VERSION} is built: make layers")
+    for name, made in {"layer": image.folder, "function": image.function}.items():
+        assert digests(made) == digests(built_before / name), "or `make layers` has not been run since a change"
+    again = image.folder.parents[1] / "build" / "layers" / VERSION
+    for name in ("layer.zip", "function.zip"):
+        assert (again / name).read_bytes() == (built_before / name).read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import marshal
 import os
+import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from layers import build, bytecode, compiler, function, packing, removals, report, sizes, targets, wheels
+from layers import build, bytecode, compiler, folders, function, packing, removals, report, sizes, targets, wheels
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -157,6 +159,43 @@ def test_bytecode_alone_runs_without_the_source(tmp_path: Path) -> None:
     assert done.stdout == "1\n"
 
 
+DOCUMENTED = '''"""Of the module."""
+from __future__ import annotations
+import dataclasses
+class Plain:
+    """Of a class."""
+    def fail(self) -> None:
+        """Of a method, on
+        two lines."""
+        assert False, "asserted"
+@dataclasses.dataclass
+class Kept:
+    """A dataclass makes one up where it has none."""
+    one: int = 1
+def only(): "Nothing else."
+'''
+
+
+def test_bytecode_without_docstrings_keeps_lines_asserts_and_docstrings_that_are_read(tmp_path: Path) -> None:
+    tree(tmp_path, {"a.py": DOCUMENTED, "b.py": '"""Read."""\nread = __doc__\ndef c():\n    "C."\n'})
+    bytecode.compile_folder(sys.executable, tmp_path, "/opt/python", alone=True, documented=False)
+    assert [path.name for path in packing.files(tmp_path)] == ["a.pyc", "b.pyc"]
+    assert (tmp_path / "a.pyc").read_bytes()[4:8] == (1).to_bytes(4, "little")
+    code = """
+import traceback, a, b
+print(repr([each.__doc__ for each in (a, a.Plain, a.Plain.fail, a.only, a.Kept, b, b.c)]), b.read)
+try:
+    a.Plain().fail()
+except AssertionError as error:
+    print(error, [(each.lineno, each.filename) for each in traceback.extract_tb(error.__traceback__)][-1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        "['', '', '', '', 'A dataclass makes one up where it has none.', 'Read.', 'C.'] Read.",
+        "asserted (9, '/opt/python/a.py')",
+    ], done.stderr
+
+
 def test_a_python_that_is_not_here_is_named_with_how_to_get_it_and_what_goes_without(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as refused:
         bytecode.python_for("3.13", {"PATH": str(tmp_path), "HOME": str(tmp_path)})
@@ -274,7 +313,155 @@ def test_the_functions_folder_holds_the_handler_with_bytecode_and_nothing_of_bef
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit, match=r"file/layer cannot be written to \(Not a directory\).*--out FOLDER"):
-        function.empty(tmp_path / "file" / "layer")
+        folders.refuse_what_cannot_be_filled(tmp_path / "file" / "layer", folders.LAYER)
+    with pytest.raises(SystemExit, match=r"file/layer cannot be written to \(Not a directory\). Make it yours"):
+        folders.empty(tmp_path / "file" / "layer")
+
+
+@pytest.mark.parametrize("made", [folders.LAYER, folders.FUNCTION], ids=["layer", "function"])
+@pytest.mark.parametrize(
+    "files",
+    [{"thesis.txt": "mine"}, {"python/mine.py": "mine", "lib/mine.so": "mine"}, {"python/mxnet/a": "", "b": "mine"}],
+)
+def test_a_folder_with_other_peoples_files_is_refused_and_left_alone(
+    tmp_path: Path, files: dict[str, str], made: folders.Made
+) -> None:
+    tree(tmp_path, files)
+    with pytest.raises(
+        SystemExit, match=r"which no earlier build has put there. Nothing in it was touched.*--out FOLDER"
+    ):
+        folders.refuse_what_cannot_be_filled(tmp_path, made)
+    assert {path.relative_to(tmp_path).as_posix() for path in packing.files(tmp_path)} == set(files)
+
+
+@pytest.mark.parametrize(
+    ("made", "files"),
+    [
+        (folders.LAYER, {"python/mxnet/a.py": "", "lib/libgomp.so.1": ""}),
+        (folders.LAYER, {"lib/libgomp.so.1": ""}),
+        (folders.FUNCTION, {"gluon_lambda/bootstrap.py": "", "lambda_function.py": "", "__pycache__/a.pyc": ""}),
+        (folders.FUNCTION, {}),
+    ],
+)
+def test_what_an_earlier_build_has_left_may_go(tmp_path: Path, made: folders.Made, files: dict[str, str]) -> None:
+    folders.refuse_what_cannot_be_filled(tree(tmp_path, files), made)
+
+
+def test_what_is_made_is_known_as_made(tmp_path: Path) -> None:
+    function.make(tmp_path, sys.executable, alone=False)
+    folders.refuse_what_cannot_be_filled(tmp_path, folders.FUNCTION)
+
+
+def test_the_functions_folder_is_never_the_source_that_it_is_made_of() -> None:
+    before = packing.files(function.HANDLER)
+    for out in (function.HANDLER, function.HANDLER / "gluon_lambda" / "made"):
+        with pytest.raises(SystemExit, match="is the handler's source"):
+            function.main(["--python", HERE, "--out", str(out)])
+    assert packing.files(function.HANDLER) == before
+
+
+# A build that cannot be finished
+
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a build needs of the repository."""
+    shutil.copytree(build.ROOT / "layers", tmp_path / "layers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(build.REQUIREMENTS, tmp_path)
+    return tmp_path
+
+
+def said_of_build(clone: Path, *, python: str = sys.executable, **environ: str) -> str:
+    """What a build in the clone says that fails."""
+    done = subprocess.run(
+        [python, "-m", "layers.build", "--python", HERE],
+        cwd=clone,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_without_a_way_to_the_index_what_was_built_stays(clone: Path) -> None:
+    built = {"layer/python/mxnet/a.py": "", "layer.zip": "zip", "report.json": "{}"}
+    folder = tree(clone / "build" / "layers" / HERE, built)
+    assert "Is there a way to the package index?" in said_of_build(clone, **OFFLINE)
+    assert {path.relative_to(folder).as_posix() for path in packing.files(folder)} == set(built)
+
+
+def test_a_build_folder_that_cannot_be_written_to_is_named(clone: Path) -> None:
+    (clone / "build").write_text("")
+    assert f"{clone}/build: " in said_of_build(clone)
+
+
+def test_a_python_without_pip_is_named_with_how_to_get_one(clone: Path) -> None:
+    venv.create(clone / "bare", with_pip=False)
+    python = str(clone / "bare" / "bin" / "python")
+    assert f"{python} has no pip" in said_of_build(clone, python=python)
+
+
+def test_a_pip_that_is_gone_is_not_taken_for_an_index_that_cannot_be_reached(tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    code = "from layers.package_index import complaint; complaint('download', ['six==1.17.0'])"
+    command = [str(tmp_path / "bare" / "bin" / "python"), "-c", code]
+    done = subprocess.run(command, cwd=build.ROOT, env={}, capture_output=True, text=True, check=False)
+    assert "has no pip" in done.stderr
+
+
+def test_a_half_built_layer_has_neither_report_nor_zip(tmp_path: Path) -> None:
+    options = build.Options(targets.target(HERE), tmp_path, None)
+    tree(
+        tmp_path, dict.fromkeys(("report.json", "report.md", "layer.zip", "function.zip", "layer/a", "function/b"), "")
+    )
+    build.clear(options)
+    assert packing.files(tmp_path) == []
+
+
+def test_a_damaged_wheel_is_named(tmp_path: Path) -> None:
+    wheel = tmp_path / "a-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"PK half of it")
+    with pytest.raises(SystemExit, match=r"a-1.0-py3-none-any.whl is damaged .*Remove it and build again"):
+        list(wheels.unpack(wheel, tmp_path / "out"))
+
+
+def test_a_compiler_that_cannot_be_fetched_leaves_nothing_half_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=r"needs a C compiler.*Is there a way to the package index"):
+        compiler.zig(tmp_path)
+    assert packing.files(tmp_path) == []
+
+
+def test_native_libraries_that_cannot_be_fetched_are_named(tmp_path: Path) -> None:
+    program = [sys.executable, str(build.ROOT / "layers" / "native_libraries.py"), str(tmp_path / "lib")]
+    done = subprocess.run(program, env=OFFLINE, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("scikit-learn==1.7.2, which holds a library that MXNet needs, cannot be fetched.")
+
+
+def test_one_build_waits_for_another(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from layers.turns import turn\nwith turn(Path(sys.argv[1])): print('in', flush=True); input()"
+
+    def starting() -> subprocess.Popen[str]:
+        command, pipe = [sys.executable, "-c", code, str(tmp_path / "build" / "lock")], subprocess.PIPE
+        return subprocess.Popen(command, cwd=build.ROOT, stdin=pipe, stdout=pipe, text=True)
+
+    with starting() as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        with starting() as second:
+            assert second.stdout is not None
+            assert second.stdout.readline().startswith("Another build is under way here")
+            assert second.poll() is None
+            first.communicate("\n")
+            assert second.communicate("\n")[0] == "in\n"
 
 
 def test_a_compiler_that_does_not_run_is_named(tmp_path: Path) -> None:

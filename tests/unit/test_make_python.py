@@ -17,6 +17,7 @@ case "$1" in
 --version) echo Python {version}.0;;
 layers/install.py) mkdir -p $2/bin && echo "version = {version}.0" > $2/pyvenv.cfg && cp "$0" $2/bin/python;;
 layers/native_libraries.py) mkdir -p $2 && : > $2/libquadmath.so.0;;
+-m) echo "$@"; mkdir -p build/layers/$4 && : > build/layers/$4/layer.zip;;
 esac
 """
 
@@ -45,11 +46,11 @@ def program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def make(clone: Path, *arguments: str) -> str:
-    """What ``make setup`` says, right or wrong."""
+def make(clone: Path, *arguments: str, target: str = "setup") -> str:
+    """What ``make`` says, right or wrong."""
     environ = {"PATH": f"{clone}/bin:{os.environ['PATH']}", "HOME": str(clone), "PYENV_ROOT": str(clone / "pyenv")}
     done = subprocess.run(
-        ["make", "setup", *arguments], cwd=clone, env=environ, capture_output=True, text=True, check=False
+        ["make", target, *arguments], cwd=clone, env=environ, capture_output=True, text=True, check=False
     )
     return done.stdout + done.stderr
 
@@ -91,3 +92,26 @@ def test_where_pyenvs_stand_in_refuses_its_newest_is_taken(clone: Path) -> None:
     for number in ("9", "10"):
         program(clone / f"pyenv/versions/3.13.{number}/bin/python3.13", PYTHON.format(version=f"3.13.{number}"))
     assert "Setting up .venv with Python 3.13.10" in make(clone, "PYTHON=python3.13")
+
+
+def test_a_layer_is_built_anew_when_the_handler_or_the_options_have_changed_and_not_otherwise(clone: Path) -> None:
+    def layers(*arguments: str) -> list[str]:
+        return make(clone, "PYTHON=python3.12", "LAYERS=3.12", *arguments, target="layers").splitlines()[-1:]
+
+    handler = clone / "handler"
+    for name in ("a.py", "b.py"):
+        (handler / name).write_text("")
+    built = ["-m layers.build --python 3.12"]
+    assert layers() == built
+    assert layers() == []
+    (handler / "b.py").unlink()
+    assert layers() == built
+    assert layers("LAYER_OPTIONS=--no-bytecode") == [f"{built[0]} --no-bytecode"]
+    assert layers() == built
+    zipped = clone / "build" / "layers" / "3.12" / "layer.zip"
+    os.utime(zipped, (1, 1))
+    os.utime(handler / "a.py", (2, 2))
+    assert layers() == built
+    zipped.unlink()
+    assert layers() == built
+    assert layers() == []

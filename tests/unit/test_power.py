@@ -26,7 +26,7 @@ from benchmarks.deploy_costs import (
     start_modes,
     with_blocks,
 )
-from benchmarks.power import MEMORIES, nets_of, split
+from benchmarks.power import MEMORIES, main, nets_of, parse_arguments, split
 from benchmarks.power_measuring import metrics_in, quota_of
 from benchmarks.power_sizes import (
     Amdahl,
@@ -101,6 +101,23 @@ def test_larger_sizes_come_from_those_with_whole_cpus_and_keep_the_largest_ones_
 
 def test_sizes_are_measured_as_far_as_the_cpus_go() -> None:
     assert split([3538, 512, 5307], 2) == ([512, 3538], [5307])
+
+
+def test_sizes_that_are_all_too_large_to_be_measured_are_refused() -> None:
+    with pytest.raises(SystemExit, match="on 2 CPUs, which show up to 3,538 MB"):
+        split([5307, 10240], 2)
+
+
+@pytest.mark.parametrize("size", ["0", "127", "10241"])
+def test_sizes_that_lambda_has_not_are_refused(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--memories", size])
+    assert "Lambda has 128 to 10,240 MB" in capsys.readouterr().err
+
+
+def test_pages_without_a_result_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no .*/power.json .*make bench-power"):
+        main(["--pages", "--out", str(tmp_path)])
 
 
 def test_init_has_two_cpus_and_larger_sizes_their_own() -> None:
@@ -216,6 +233,17 @@ def test_the_picture_is_drawn_from_the_record(tmp_path: Path) -> None:
     assert "computed (Amdahl)" in drawn
     texts = [re.findall(r">([^<>]+)</text>", each) for each in (drawn, (PAGE.parent / "power.svg").read_text("utf-8"))]
     assert texts[0] == texts[1]
+
+
+def test_a_net_that_fits_into_no_measured_size_is_left_out_of_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is the benchmarks' own: benchmarks/requirements.txt")
+    from benchmarks.power_picture import draw
+
+    nets = {"large": net(size(512, 10.0), peak_mib=600), "small": net(size(512, 10.0))}
+    for name, drawn in {"one": nets, "none": {"large": nets["large"]}}.items():
+        draw(drawn, PRICES, [tmp_path / f"{name}.svg"])
+    assert "small: a net" in (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert "large: a net" not in (tmp_path / "one.svg").read_text(encoding="utf-8")
 
 
 def test_prices_that_the_page_names_are_those_that_are_counted_with() -> None:
