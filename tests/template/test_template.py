@@ -265,6 +265,14 @@ class TestQueue:
         assert made.properties("Work")["VisibilityTimeout"] == 6 * timeout
         assert made.properties("LateWorkAlarm")["Threshold"] == 12 * timeout
 
+    @pytest.mark.parametrize("timeout", PARAMETERS["BatchTimeout"]["AllowedValues"])
+    def test_where_batches_may_take_time_to_fill_it_stays_hidden_for_that_time_too(self, timeout: int) -> None:
+        # "Creating and configuring an Amazon SQS event source mapping": six times the timeout, plus the window.
+        made = stack(BatchTimeout=str(timeout), BatchWindow="1")
+        longest = int(PARAMETERS["BatchWindow"]["MaxValue"])
+        assert made.properties("Work")["VisibilityTimeout"] == 6 * timeout + longest
+        assert made.properties("LateWorkAlarm")["Threshold"] == 2 * (6 * timeout + longest)
+
     def test_the_timeout_leaves_the_function_time_to_hand_on(self) -> None:
         assert min(PARAMETERS["BatchTimeout"]["AllowedValues"]) >= 60
 
