@@ -114,6 +114,11 @@ class TestRules:
             ({"MessagesPerBatch": "50"}, "with a window only"),
             ({"InputBucket": "one", "OutputBucket": "one"}, "Set InputPrefix"),
             ({"InputBucket": "one", "OutputBucket": "one", "InputPrefix": "predictions/"}, "Set another OutputPrefix"),
+            ({"ModelBucket": "one", "OutputBucket": "one", "ModelPrefix": ""}, "could write archives"),
+            ({"ModelBucket": "one", "OutputBucket": "one", "ModelPrefix": "predictions/"}, "could write archives"),
+            ({"ModelBucket": "one", "InputBucket": "one", "ModelPrefix": "", "InputPrefix": "in/"}, "could bring"),
+            ({"ModelBucket": "one", "InputBucket": "one"}, "Set InputPrefix"),
+            ({"ModelBucket": "one", "InputBucket": "one", "InputPrefix": "models/"}, "Set another InputPrefix"),
         ],
     )
     def test_parameters_that_do_not_go_together_are_refused_with_the_way_out(
@@ -133,6 +138,7 @@ class TestRules:
             {"FunctionUrl": "Enabled"},
             {"MessagesPerBatch": "50", "BatchWindow": "2"},
             {"InputBucket": "one", "OutputBucket": "one", "InputPrefix": "in/"},
+            {"ModelBucket": "one", "InputBucket": "one", "OutputBucket": "one", "InputPrefix": "in/"},
         ],
     )
     def test_those_that_do_are_not(self, parameters: dict[str, str]) -> None:
