@@ -107,6 +107,38 @@ def test_it_builds_functions_and_layer(built: Path) -> None:
             assert cache_from_source(str(copied)) in map(str, copied.parent.glob("__pycache__/*"))
 
 
+def test_it_is_valid_for_functions_in_images_too_when_changed_as_the_page_says(tmp_path: Path) -> None:
+    path = tmp_path / "template.yaml"
+    change = (
+        "import sys; from samcli.yamlhelper import yaml_parse, yaml_dump; document = yaml_parse(sys.stdin.read())\n"
+    )
+    change += f"{CHANGES}\nprint(yaml_dump(document))"
+    path.write_text(run(TOOLS / "python", "-c", change, told=TEMPLATE.read_text(encoding="utf-8")), encoding="utf-8")
+    assert "is a valid SAM Template" in run(TOOLS / "sam", "validate", "--lint", "--template", path)
+    run(TOOLS / "sam", "build", "--template", path, "--build-dir", tmp_path / "build")
+    page = (ROOT / "docs" / "image.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in ("Runtime", "Handler", "Layers", "MxnetLayer", "CodeUri", "ImageUri"))
+    assert all(
+        f"`{name}`" in page
+        for name in ("BuildMethod", "ContextPath", "PackageType: Image", "GLUON_MODEL_STORE: /var/models")
+    )
+
+
+# The steps of docs/image.md, "Deploying".
+CHANGES = """
+shared, resources = document["Globals"]["Function"], document["Resources"]
+for name in ("Runtime", "Handler", "Layers"):
+    del shared[name]
+del resources["MxnetLayer"]
+for function in (each for each in resources.values() if each["Type"] == "AWS::Serverless::Function"):
+    for name in ("BuildMethod", "ContextPath"):
+        del function["Metadata"][name]
+    del function["Properties"]["CodeUri"]
+    function["Properties"] |= {"PackageType": "Image", "ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/gluon-lambda:1"}
+shared["Environment"]["Variables"]["GLUON_MODEL_STORE"] = "/var/models"
+"""
+
+
 @pytest.fixture(scope="module")
 def packaged(built: Path) -> Iterator[Path]:
     """The template that ``sam package`` writes, with an S3 of this machine."""
