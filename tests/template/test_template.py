@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from gluon_lambda.batch.places import parse_output, refuse_loops
 from gluon_lambda.settings import SETTINGS, Settings
 from local_emulator.errors import TemplateError
-from tests.template.stack import DOCUMENT, PARAMETERS, Stack, other_value, stack
+from local_emulator.template.document import read_document
+from tests.template.stack import DOCUMENT, PARAMETERS, ROOT, Stack, other_value, stack
 
 NAMES = sorted(PARAMETERS)
 FUNCTIONS = ("PredictFunction", "BatchFunction")
@@ -301,8 +303,37 @@ class TestQueue:
         assert made.variables("BatchFunction")["GLUON_CONTINUE_QUEUE"] == "Work"
         assert made.properties("BatchFunction")["RecursiveLoop"] == "Allow"
 
+    def test_the_page_of_batches_shows_what_the_template_makes(self, tmp_path: Path) -> None:
+        page = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+        (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+        excerpt = tmp_path / "excerpt.yaml"
+        excerpt.write_text(f"Resources:\n{shown}", encoding="utf-8")
+        resources = read_document(str(excerpt))["Resources"]
+        variables = resources["BatchFunction"]["Properties"]["Environment"]["Variables"]
+        # Those of its values that parameters say.
+        made = stack(
+            BatchTimeout="900",
+            InputBucket="inputs",
+            OutputBucket="outputs",
+            Models=variables["GLUON_MODELS"],
+            Routes=variables["GLUON_ROUTES"],
+        )
+        function = made.resources["BatchFunction"]["Properties"]
+        function["Environment"]["Variables"] = made.variables("BatchFunction")
+        function |= {"Handler": made.properties("Globals")["Handler"]}
+        assert differences(resources, made.resources) == []
+
     def test_a_batch_that_lambda_takes_is_allowed_only(self) -> None:
         assert max(PARAMETERS["MessagesPerBatch"]["AllowedValues"]) <= 10_000
         large = [each for each in PARAMETERS["MessagesPerBatch"]["AllowedValues"] if each > 10]
         (rule,) = [each for each in DOCUMENT["Rules"].values() if "Fn::Contains" in each["RuleCondition"]]
         assert [int(each) for each in rule["RuleCondition"]["Fn::Contains"][0]] == large
+
+
+def differences(shown: Any, made: Any, where: str = "") -> list[str]:
+    """Where something is shown that is not so; not all that there is has to be shown."""
+    if isinstance(shown, dict) and not {"Ref", "Fn::GetAtt"} & set(shown):
+        return [line for key, each in shown.items() for line in differences(each, made.get(key, {}), f"{where}/{key}")]
+    if isinstance(shown, dict):
+        shown = shown.get("Ref") or f"<{'.'.join(shown['Fn::GetAtt'])}>"
+    return [] if str(shown) == str(made) else [f"{where}: {shown} instead of {made}"]
