@@ -29,6 +29,7 @@ NOT_RUN = {
     "make test-layers": "many minutes; it runs tests itself",
     "make sam-local": "minutes and Docker; tests/template/test_sam_local.py runs what it runs",
     "make build/archives/digits_lenet.model": "what the tests are served is built by it",
+    "install -D build/archives/digits_lenet.model build/sam-local/build/PredictFunction/models/digits_lenet.model": "for sam local",
     "make bench-power": "minutes, and root; its script's options are checked",
 }
 OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+|layers\.\w+)\b")
