@@ -171,11 +171,11 @@ def view(packaged: Path) -> dict[str, Any]:
     return translated(packaged)
 
 
-def test_the_api_has_one_route_and_sams_own_words_for_iam(view: dict[str, Any], tmp_path: Path) -> None:
+def test_the_api_has_one_route_beside_cors_and_sams_own_words_for_iam(view: dict[str, Any], tmp_path: Path) -> None:
     body = view["template"]["Resources"]["PredictApi"]["Properties"]["Body"]
-    ((path, methods),) = body["paths"].items()
-    ((method, route),) = methods.items()
-    assert (path, method) == ("$default", "x-amazon-apigateway-any-method")
+    assert set(body["paths"]) == {"$default", "/{proxy+}"}
+    ((method, route),) = body["paths"]["$default"].items()
+    assert method == "x-amazon-apigateway-any-method"
     _, open_, closed = route["security"]["Fn::If"]
     assert open_ == {"Ref": "AWS::NoValue"}
     # The same API where SAM is asked for IAM by its own means, which know no parameters.
@@ -187,6 +187,14 @@ def test_the_api_has_one_route_and_sams_own_words_for_iam(view: dict[str, Any], 
     assert body["components"]["securitySchemes"] == own["components"]["securitySchemes"]
     assert set(route) == set(own_route)
     assert route["x-amazon-apigateway-integration"]["payloadFormatVersion"] == "2.0"
+    # What browsers ask beforehand goes where everything else goes.
+    condition, asked, _ = body["paths"]["/{proxy+}"]["Fn::If"]
+    assert condition == "HasCors"
+    integration = asked["options"]["x-amazon-apigateway-integration"]
+    text, local = integration["uri"]["Fn::Sub"]
+    assert local == {"Alias": {"Ref": "PredictFunctionAliaslive"}}
+    uri = {"Fn::Sub": text.replace("${Alias}", "${PredictFunctionAliaslive}")}
+    assert {**integration, "uri": uri} == route["x-amazon-apigateway-integration"]
 
 
 SAMS_OWN = {
