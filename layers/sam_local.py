@@ -50,6 +50,7 @@ _PATIENCE_SECONDS = 300
 
 def main() -> None:
     """Build, invoke, serve."""
+    refuse_missing(MODEL)
     version = choose(images(TOOLS / "python"), os.environ)
     print(f"Runtime python{version}: Docker has its image, and this machine its Python", flush=True)
     build(version)
@@ -58,6 +59,16 @@ def main() -> None:
     with serving(version) as url:
         for path, body, content_type in requests():
             print(f"POST {url}{path} ({content_type})\n{brief(ask(url + path, body, content_type))}", flush=True)
+
+
+def refuse_missing(model: Path) -> None:
+    """Stop where the example's archive has not been built.
+
+    Raises:
+        SystemExit: Says how to build it.
+    """
+    if not model.exists():
+        raise SystemExit(f"The example is not in {model.parent}. Build it: make build/archives/{model.name}")
 
 
 def images(python: Path) -> list[str]:
@@ -134,9 +145,25 @@ def written(path: Path, event: object) -> Path:
 
 
 def invoke(version: str, event: Path) -> Any:
-    """What ``sam local invoke`` prints for an event file."""
+    """What ``sam local invoke`` prints for an event file.
+
+    Raises:
+        SystemExit: It failed, or the function gave no answer.
+    """
     said = sam("local", "invoke", "PredictFunction", *local(version), "--event", str(event.relative_to(ROOT)))
-    return json.loads(said.strip().splitlines()[-1])
+    return answered(said)
+
+
+def answered(said: str) -> Any:
+    """The answer among what ``sam local invoke`` prints: its last line.
+
+    Raises:
+        SystemExit: There is none.
+    """
+    *_, last = ["", *said.strip().splitlines()]
+    if not last:
+        raise SystemExit("The function gave no answer: it ran out of time, or its container ended. Its log is above")
+    return json.loads(last)
 
 
 def local(version: str) -> list[str]:

@@ -36,7 +36,7 @@ def printed() -> list[str]:
 
 def of_aws() -> list[str]:
     """Every call of AWS's command line, also in a pipe and in another one's options; what stands in quotes is left out."""
-    texts = [each.text for each in all_commands() if each.text.startswith("aws ")] + printed()
+    texts = [each.text for each in all_commands() if re.match(r'(eval "\$\()?aws ', each.text)] + printed()
     inner = [found for text in texts for found in re.findall(r"\$\((aws .*?)\)", text)]
     outer = [re.sub(r"\$\(.*?\)", "", text) for text in texts]
     parts = [part for text in inner + outer for part in re.split(r"[|&]+", re.sub(r"'[^']*'|\"[^\"]*\"", "…", text))]
@@ -57,6 +57,17 @@ def test_awss_command_line_knows_the_command_and_its_options(command: str) -> No
     needed = {xform_name(member, "-") for member in model.input_shape.required_members} if model.input_shape else set()
     # A request's token is put in by the tool.
     assert needed - {"client-request-token", "outfile"} <= options | {"payload"}, command
+
+
+def test_the_request_on_the_page_is_that_of_the_outputs_with_a_picture_of_ours() -> None:
+    (shown,) = (each.text for each in all_commands() if "https://API." in each.text)
+    printed = re.sub(r"https://[^/]+", "https://API.execute-api.REGION.amazonaws.com", stack().outputs["TryEndpoint"])
+    ours = {"gluon/": "digits_lenet/", "image/jpeg": "image/png", "us-east-1": "REGION"}
+    picture = "archives/digits_lenet/sample.png"
+    for old, new in {**ours, "kitten.jpg": picture}.items():
+        printed = printed.replace(old, new)
+    assert shlex.split(shown) == shlex.split(printed)
+    assert (ROOT / picture).exists()
 
 
 # An ``aws`` that notes what it is told.

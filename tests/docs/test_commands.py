@@ -28,6 +28,8 @@ NOT_RUN = {
     "make layers LAYERS=3.12": "the same",
     "make test-layers": "many minutes; it runs tests itself",
     "make sam-local": "minutes and Docker; tests/template/test_sam_local.py runs what it runs",
+    "make build/archives/digits_lenet.model": "what the tests are served is built by it",
+    "install -D build/archives/digits_lenet.model build/sam-local/build/PredictFunction/models/digits_lenet.model": "for sam local",
     "make bench-power": "minutes, and root; its script's options are checked",
 }
 OPTIONS_ONLY = re.compile(r"python -m (archives\.\w+\.build|benchmarks\.\w+|layers\.\w+)\b")
@@ -42,7 +44,7 @@ POLL = [each for each in COMMANDS if " local_emulator poll " in each.text]
 TOOL = [each for each in COMMANDS if each.text.startswith("python -m archives ")]
 HELP = [each for each in COMMANDS if OPTIONS_ONLY.match(each.text)]
 # What needs an account of AWS's, or Docker; test_cloud_commands.py holds it against what the tools take.
-CLOUD = [each for each in COMMANDS if re.match(r"sam |aws |docker |curl .*https://API\.", each.text)]
+CLOUD = [each for each in COMMANDS if re.match(r'sam |aws |eval "\$\(aws |docker |curl .*https://API\.', each.text)]
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 

@@ -99,6 +99,14 @@ class TestWhoMayAsk:
         assert body["x-amazon-apigateway-cors"]["allowOrigins"] == ["https://example.com"]
         assert "x-amazon-apigateway-cors" not in stack().properties("PredictApi")["DefinitionBody"]
 
+    def test_what_browsers_ask_before_a_request_needs_no_signature_and_nothing_else_does_without(self) -> None:
+        # "Configure CORS for HTTP APIs", "with a $default route and an authorizer": $default takes OPTIONS, too, and would have it signed.
+        made = stack(CorsAllowOrigin="https://example.com", FunctionUrl="Enabled")
+        assert [name for name, asked in ways_in(made).items() if not asked] == ["options /{proxy+}"]
+        throttled = made.properties("PredictApi")["RouteSettings"]["OPTIONS /{proxy+}"]
+        assert throttled == {"ThrottlingRateLimit": 10, "ThrottlingBurstLimit": 20}
+        assert "RouteSettings" not in stack().properties("PredictApi")
+
 
 class Heard(NamedTuple):
     """A request as it came: method, path, headers and body."""

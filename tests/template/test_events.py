@@ -131,6 +131,14 @@ def test_whom_a_bucket_tells_already_it_goes_on_telling(url: str, tmp_path: Path
     assert names(unwrapped(queue, arn, url)) == names(unwrapped(others, others_arn, url)) == expected
 
 
+def test_where_it_cannot_be_read_whom_a_bucket_tells_nothing_is_written(url: str, tmp_path: Path) -> None:
+    # What is put replaces all that the bucket had: nothing read, for whatever reason, is not "nobody is told".
+    command = stack(InputBucket="not-to-be-read").outputs["SwitchEventsOn"]
+    with pytest.raises(subprocess.CalledProcessError):
+        type_in(command, tmp_path, url, refusing="get-bucket-notification-configuration")
+    assert "put-bucket" not in (tmp_path / "asked").read_text()
+
+
 def make_rule(made: Stack, url: str, name: str, arn: str) -> None:
     rule = made.properties("NewObjects")
     events = client("events", url)
@@ -152,6 +160,10 @@ parser.add_argument("--bucket", required=True)
 parser.add_argument("--output")
 parser.add_argument("--notification-configuration")
 given = parser.parse_args()
+with open("asked", "a") as asked:
+    print(given.command, file=asked)
+if given.command == {refusing!r}:
+    sys.exit(254)
 client = boto3.client("s3", endpoint_url={url!r}, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
 if given.command.startswith("get"):
     answer = client.get_bucket_notification_configuration(Bucket=given.bucket)
@@ -163,10 +175,10 @@ else:
 """
 
 
-def type_in(command: str, folder: Path, url: str) -> None:
-    """Type a printed command into a shell that has an ``aws`` and a ``python3``."""
+def type_in(command: str, folder: Path, url: str, *, refusing: str = "") -> None:
+    """Type a printed command into a shell that has an ``aws``, which may fail at a command, and a ``python3``."""
     aws = folder / "aws"
-    aws.write_text(AWS.format(python=sys.executable, url=url))
+    aws.write_text(AWS.format(python=sys.executable, url=url, refusing=refusing))
     aws.chmod(0o755)
     (folder / "python3").symlink_to(sys.executable)
     path = f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin"

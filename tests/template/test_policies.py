@@ -274,6 +274,11 @@ class TestShape:
         statements = policies_of(made, "BacklogRole")
         for need in [*needs.values(), start]:
             assert any(allows(each, need) for each in statements), need
+        # What the function may not read it need not list.
+        elsewhere = Need("s3:ListBucket", f"arn:aws:s3:::{INPUTS}", "elsewhere/")
+        assert not any(allows(each, elsewhere) for each in statements)
+        without_prefix = policies_of(stack(**BUCKETS | {"InputPrefix": ""}), "BacklogRole")
+        assert any(allows(each, elsewhere) for each in without_prefix)
 
     def test_every_policy_is_one_of_a_role_or_of_a_resource(self) -> None:
         kinds = {"AWS::IAM::ManagedPolicy", "AWS::IAM::Policy", "AWS::IAM::Role"}

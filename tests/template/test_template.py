@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from gluon_lambda.batch.places import parse_output, refuse_loops
 from gluon_lambda.settings import SETTINGS, Settings
 from local_emulator.errors import TemplateError
-from tests.template.stack import DOCUMENT, PARAMETERS, Stack, other_value, stack
+from local_emulator.template.document import read_document
+from tests.template.stack import DOCUMENT, PARAMETERS, ROOT, Stack, other_value, stack
 
 NAMES = sorted(PARAMETERS)
 FUNCTIONS = ("PredictFunction", "BatchFunction")
@@ -114,6 +116,11 @@ class TestRules:
             ({"MessagesPerBatch": "50"}, "with a window only"),
             ({"InputBucket": "one", "OutputBucket": "one"}, "Set InputPrefix"),
             ({"InputBucket": "one", "OutputBucket": "one", "InputPrefix": "predictions/"}, "Set another OutputPrefix"),
+            ({"ModelBucket": "one", "OutputBucket": "one", "ModelPrefix": ""}, "could write archives"),
+            ({"ModelBucket": "one", "OutputBucket": "one", "ModelPrefix": "predictions/"}, "could write archives"),
+            ({"ModelBucket": "one", "InputBucket": "one", "ModelPrefix": "", "InputPrefix": "in/"}, "could bring"),
+            ({"ModelBucket": "one", "InputBucket": "one"}, "Set InputPrefix"),
+            ({"ModelBucket": "one", "InputBucket": "one", "InputPrefix": "models/"}, "Set another InputPrefix"),
         ],
     )
     def test_parameters_that_do_not_go_together_are_refused_with_the_way_out(
@@ -133,6 +140,7 @@ class TestRules:
             {"FunctionUrl": "Enabled"},
             {"MessagesPerBatch": "50", "BatchWindow": "2"},
             {"InputBucket": "one", "OutputBucket": "one", "InputPrefix": "in/"},
+            {"ModelBucket": "one", "InputBucket": "one", "OutputBucket": "one", "InputPrefix": "in/"},
         ],
     )
     def test_those_that_do_are_not(self, parameters: dict[str, str]) -> None:
@@ -265,6 +273,14 @@ class TestQueue:
         assert made.properties("Work")["VisibilityTimeout"] == 6 * timeout
         assert made.properties("LateWorkAlarm")["Threshold"] == 12 * timeout
 
+    @pytest.mark.parametrize("timeout", PARAMETERS["BatchTimeout"]["AllowedValues"])
+    def test_where_batches_may_take_time_to_fill_it_stays_hidden_for_that_time_too(self, timeout: int) -> None:
+        # "Creating and configuring an Amazon SQS event source mapping": six times the timeout, plus the window.
+        made = stack(BatchTimeout=str(timeout), BatchWindow="1")
+        longest = int(PARAMETERS["BatchWindow"]["MaxValue"])
+        assert made.properties("Work")["VisibilityTimeout"] == 6 * timeout + longest
+        assert made.properties("LateWorkAlarm")["Threshold"] == 2 * (6 * timeout + longest)
+
     def test_the_timeout_leaves_the_function_time_to_hand_on(self) -> None:
         assert min(PARAMETERS["BatchTimeout"]["AllowedValues"]) >= 60
 
@@ -287,8 +303,37 @@ class TestQueue:
         assert made.variables("BatchFunction")["GLUON_CONTINUE_QUEUE"] == "Work"
         assert made.properties("BatchFunction")["RecursiveLoop"] == "Allow"
 
+    def test_the_page_of_batches_shows_what_the_template_makes(self, tmp_path: Path) -> None:
+        page = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+        (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+        excerpt = tmp_path / "excerpt.yaml"
+        excerpt.write_text(f"Resources:\n{shown}", encoding="utf-8")
+        resources = read_document(str(excerpt))["Resources"]
+        variables = resources["BatchFunction"]["Properties"]["Environment"]["Variables"]
+        # Those of its values that parameters say.
+        made = stack(
+            BatchTimeout="900",
+            InputBucket="inputs",
+            OutputBucket="outputs",
+            Models=variables["GLUON_MODELS"],
+            Routes=variables["GLUON_ROUTES"],
+        )
+        function = made.resources["BatchFunction"]["Properties"]
+        function["Environment"]["Variables"] = made.variables("BatchFunction")
+        function |= {"Handler": made.properties("Globals")["Handler"]}
+        assert differences(resources, made.resources) == []
+
     def test_a_batch_that_lambda_takes_is_allowed_only(self) -> None:
         assert max(PARAMETERS["MessagesPerBatch"]["AllowedValues"]) <= 10_000
         large = [each for each in PARAMETERS["MessagesPerBatch"]["AllowedValues"] if each > 10]
         (rule,) = [each for each in DOCUMENT["Rules"].values() if "Fn::Contains" in each["RuleCondition"]]
         assert [int(each) for each in rule["RuleCondition"]["Fn::Contains"][0]] == large
+
+
+def differences(shown: Any, made: Any, where: str = "") -> list[str]:
+    """Where something is shown that is not so; not all that there is has to be shown."""
+    if isinstance(shown, dict) and not {"Ref", "Fn::GetAtt"} & set(shown):
+        return [line for key, each in shown.items() for line in differences(each, made.get(key, {}), f"{where}/{key}")]
+    if isinstance(shown, dict):
+        shown = shown.get("Ref") or f"<{'.'.join(shown['Fn::GetAtt'])}>"
+    return [] if str(shown) == str(made) else [f"{where}: {shown} instead of {made}"]

@@ -107,6 +107,38 @@ def test_it_builds_functions_and_layer(built: Path) -> None:
             assert cache_from_source(str(copied)) in map(str, copied.parent.glob("__pycache__/*"))
 
 
+def test_it_is_valid_for_functions_in_images_too_when_changed_as_the_page_says(tmp_path: Path) -> None:
+    path = tmp_path / "template.yaml"
+    change = (
+        "import sys; from samcli.yamlhelper import yaml_parse, yaml_dump; document = yaml_parse(sys.stdin.read())\n"
+    )
+    change += f"{CHANGES}\nprint(yaml_dump(document))"
+    path.write_text(run(TOOLS / "python", "-c", change, told=TEMPLATE.read_text(encoding="utf-8")), encoding="utf-8")
+    assert "is a valid SAM Template" in run(TOOLS / "sam", "validate", "--lint", "--template", path)
+    run(TOOLS / "sam", "build", "--template", path, "--build-dir", tmp_path / "build")
+    page = (ROOT / "docs" / "image.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in ("Runtime", "Handler", "Layers", "MxnetLayer", "CodeUri", "ImageUri"))
+    assert all(
+        f"`{name}`" in page
+        for name in ("BuildMethod", "ContextPath", "PackageType: Image", "GLUON_MODEL_STORE: /var/models")
+    )
+
+
+# The steps of docs/image.md, "Deploying".
+CHANGES = """
+shared, resources = document["Globals"]["Function"], document["Resources"]
+for name in ("Runtime", "Handler", "Layers"):
+    del shared[name]
+del resources["MxnetLayer"]
+for function in (each for each in resources.values() if each["Type"] == "AWS::Serverless::Function"):
+    for name in ("BuildMethod", "ContextPath"):
+        del function["Metadata"][name]
+    del function["Properties"]["CodeUri"]
+    function["Properties"] |= {"PackageType": "Image", "ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/gluon-lambda:1"}
+shared["Environment"]["Variables"]["GLUON_MODEL_STORE"] = "/var/models"
+"""
+
+
 @pytest.fixture(scope="module")
 def packaged(built: Path) -> Iterator[Path]:
     """The template that ``sam package`` writes, with an S3 of this machine."""
@@ -139,11 +171,11 @@ def view(packaged: Path) -> dict[str, Any]:
     return translated(packaged)
 
 
-def test_the_api_has_one_route_and_sams_own_words_for_iam(view: dict[str, Any], tmp_path: Path) -> None:
+def test_the_api_has_one_route_beside_cors_and_sams_own_words_for_iam(view: dict[str, Any], tmp_path: Path) -> None:
     body = view["template"]["Resources"]["PredictApi"]["Properties"]["Body"]
-    ((path, methods),) = body["paths"].items()
-    ((method, route),) = methods.items()
-    assert (path, method) == ("$default", "x-amazon-apigateway-any-method")
+    assert set(body["paths"]) == {"$default", "/{proxy+}"}
+    ((method, route),) = body["paths"]["$default"].items()
+    assert method == "x-amazon-apigateway-any-method"
     _, open_, closed = route["security"]["Fn::If"]
     assert open_ == {"Ref": "AWS::NoValue"}
     # The same API where SAM is asked for IAM by its own means, which know no parameters.
@@ -155,6 +187,14 @@ def test_the_api_has_one_route_and_sams_own_words_for_iam(view: dict[str, Any], 
     assert body["components"]["securitySchemes"] == own["components"]["securitySchemes"]
     assert set(route) == set(own_route)
     assert route["x-amazon-apigateway-integration"]["payloadFormatVersion"] == "2.0"
+    # What browsers ask beforehand goes where everything else goes.
+    condition, asked, _ = body["paths"]["/{proxy+}"]["Fn::If"]
+    assert condition == "HasCors"
+    integration = asked["options"]["x-amazon-apigateway-integration"]
+    text, local = integration["uri"]["Fn::Sub"]
+    assert local == {"Alias": {"Ref": "PredictFunctionAliaslive"}}
+    uri = {"Fn::Sub": text.replace("${Alias}", "${PredictFunctionAliaslive}")}
+    assert {**integration, "uri": uri} == route["x-amazon-apigateway-integration"]
 
 
 SAMS_OWN = {

@@ -9,7 +9,7 @@ import pytest
 
 from layers import sam_local
 from layers.other_versions import VERSIONS
-from layers.sam_local import IMAGE, choose, environment, images, write_events
+from layers.sam_local import IMAGE, answered, choose, environment, images, refuse_missing, write_events
 
 
 @pytest.fixture
@@ -61,6 +61,21 @@ def test_where_no_docker_answers_it_is_said_where_it_was_looked_for(
 def test_where_sam_is_missing_it_is_said_how_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="make sam-tools"):
         images(tmp_path / "python")
+
+
+def test_where_the_example_is_not_built_it_is_said_how_to_build_it(tmp_path: Path) -> None:
+    model = tmp_path / "digits_lenet.model"
+    with pytest.raises(SystemExit, match=r"Build it: make build/archives/digits_lenet\.model"):
+        refuse_missing(model)
+    model.touch()
+    refuse_missing(model)
+
+
+@pytest.mark.parametrize("said", ["", "\n \n"])
+def test_a_function_that_gives_no_answer_is_said_to_give_none(said: str) -> None:
+    with pytest.raises(SystemExit, match="no answer"):
+        answered(said)
+    assert answered('START\n{"statusCode": 200}\n') == {"statusCode": 200}
 
 
 def test_sam_gets_the_shell_without_what_is_for_this_projects_python() -> None:
