@@ -32,7 +32,7 @@ from benchmarks.knob_nets import SHAPES
 from benchmarks.knob_worker import Spec, Turn
 from benchmarks.machine import cpu_time, foreign_share, machine_facts
 from benchmarks.measure import turns
-from gluon_lambda.runtime.engine_environment import engine_environment
+from gluon_lambda.runtime.engine_environment import engine_environment, kernel_environment
 
 SETTLING_RUNS = 5
 GAP_MS = 20.0
@@ -179,7 +179,8 @@ class Worker:
         started = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.knob_worker", json.dumps(spec._asdict())],
-            env={**own, **paths, **contender.environ}, cwd=ROOT, text=True,
+            # The same kernels for all: MXNet as it comes, too.
+            env={**own, **paths, **kernel_environment(), **contender.environ}, cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints,
         )  # fmt: skip
         self.ready: dict[str, float] = self._read()

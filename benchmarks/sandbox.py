@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 from benchmarks.contenders import MEMORY_MB, Contender
 from benchmarks.runtime_api import NEXT, Call, Delivery, RuntimeApi
 from benchmarks.timeline import Span, read_spans
+from gluon_lambda.runtime.engine_environment import kernel_environment
 
 # How long one answer may take: far above anything measured, so that only a hang reaches it.
 PATIENCE_S = 60.0
@@ -79,6 +80,8 @@ class Warm(NamedTuple):
 def lambda_environ(contender: Contender, *, address: str, library_path: str, scratch: str) -> dict[str, str]:
     """The environment that Lambda would give, and nothing of this machine's but PATH and the library folder.
 
+    And the kernels that our handler chooses for OpenBLAS, so that all contenders compute with the same ones; a contender may name others.
+
     Source: AWS, "Using Lambda environment variables", defined runtime variables.
     """
     fixed = {
@@ -100,7 +103,7 @@ def lambda_environ(contender: Contender, *, address: str, library_path: str, scr
         # As a new sandbox's /tmp: nothing is in it yet.
         "GLUON_CACHE_DIR": scratch,
     }
-    return fixed | dict(contender.environ)
+    return fixed | kernel_environment() | dict(contender.environ)
 
 
 def reported_init(log: Iterable[str]) -> dict[str, Any]:

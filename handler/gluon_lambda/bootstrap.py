@@ -250,7 +250,9 @@ def _report(init: Init, records: Records, threads: int) -> None:
     records.metrics.init_phases(init.timeline.durations())
     named = [model.name for model in init.settings.models]
     init.timeline.close()
-    _LOGGER.info("INIT done", extra={"fields": {**init.timeline.record(), "threads": threads, "models": named}})
+    kernels = init.library.result().openblas_kernels
+    fields = {**init.timeline.record(), "threads": threads, "openblas": kernels, "models": named}
+    _LOGGER.info("INIT done", extra={"fields": fields})
 
 
 @contextmanager

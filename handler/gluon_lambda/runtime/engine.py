@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
@@ -61,7 +62,12 @@ class Engine:
             )
         with ExitStack() as on_failure, self._timed("warm-up"):
             on_failure.callback(predictor.close)
-            with regions_of_one() if self._shares_cpus() else nullcontext():
+            with regions_of_one() if self._keeps_to_one_cpu(predictor) else nullcontext():
                 predictor.warm_up()
             on_failure.pop_all()
         return predictor
+
+    def _keeps_to_one_cpu(self, predictor: NativePredictor) -> bool:
+        """Whether a net's first run has regions of one thread: it must not reach OpenBLAS, which would wait in them for the others for ever."""
+        uses_onednn = os.environ.get("MXNET_MKLDNN_ENABLED", "1") == "1"
+        return self._shares_cpus() and uses_onednn and predictor.does_without_openblas

@@ -6,7 +6,7 @@ All of it has to be in place before libmxnet is opened; a value that the user ha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from gluon_lambda.errors import ConfigurationError
 
@@ -22,6 +22,19 @@ _NO_LIMIT = float("inf")
 ENGINE_TYPES = ("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice")
 # Read by MXNet as numbers. OpenMP itself takes lists in the first one.
 _COUNTS = ("OMP_NUM_THREADS", "MXNET_CPU_WORKER_NTHREADS")
+
+# More than the file says of one processor; of the others it is not asked.
+_CPUINFO_LENGTH = 4096
+# What OpenBLAS 0.3.13, which MXNet's wheel brings, takes kernels with AVX2 for (vendor, family: models), asked as every one of them
+# (tests/unit/test_openblas_kernels.py). For what it does not know, Intel's Ice Lake servers of 2021 among them, it takes those of 2004 to 2008.
+_KNOWN_TO_OPENBLAS: dict[tuple[str, str], Collection[int]] = {
+    ("GenuineIntel", "6"): (
+        *(60, 61, 63, 69, 70, 71, 78, 79, 85, 86, 87, 94),
+        *(102, 126, 133, 134, 142, 149, 150, 158, 165, 166),
+    ),
+    ("AuthenticAMD", "21"): (96, 101),
+    **{(vendor, family): range(256) for vendor in ("AuthenticAMD", "HygonGenuine") for family in ("23", "24", "25")},
+}
 
 _CGROUP_V2 = "/sys/fs/cgroup"
 _CGROUP_V1 = "/sys/fs/cgroup/cpu"
@@ -42,6 +55,7 @@ def engine_environment(
         "OMP_NUM_THREADS": str(threads),
         # NumPy's alone, the engine's follows OpenMP. Nothing here multiplies matrices with NumPy, so it need not start threads.
         "OPENBLAS_NUM_THREADS": "1",
+        **kernel_environment(),
         "MXNET_ENGINE_TYPE": engine_type,
         "MXNET_CPU_WORKER_NTHREADS": "1",
         "MXNET_USE_OPERATOR_TUNING": "0",
@@ -61,6 +75,37 @@ def _thread_environment(threads: int, *, bind_threads: bool | None) -> dict[str,
         return {}
     bound = threads >= _available_cpus() - 1 if bind_threads is None else bind_threads
     return {"OMP_PROC_BIND": "true" if bound else "false", "GOMP_SPINCOUNT": str(_SPINS)}
+
+
+def kernel_environment(cpuinfo: str = "/proc/cpuinfo") -> dict[str, str]:
+    """The part that says which kernels OpenBLAS is to take when it is loaded; empty where it is left to choose.
+
+    Args:
+        cpuinfo: The file that tells what the processor is.
+    """
+    kernels = openblas_kernels(_text_of(cpuinfo, _CPUINFO_LENGTH))
+    return {"OPENBLAS_CORETYPE": kernels} if kernels else {}
+
+
+def openblas_kernels(cpuinfo: str) -> str:
+    """The kernels for a processor that OpenBLAS 0.3.13 does not know; empty for one that it knows, or that has none of AVX2 and FMA.
+
+    Haswell's are AVX2 and FMA and nothing newer; the wheel's library is built without any for AVX-512. docs/decisions/0010-openblas-kernels.md has
+    what they are worth.
+
+    Args:
+        cpuinfo: The text of /proc/cpuinfo, or its beginning; see proc(5). A flag is there if the kernel lets programs use it, too.
+    """
+    fields = _fields_of(cpuinfo.partition("\n\n")[0])
+    if not {"avx2", "fma"} <= set(fields.get("flags", "").split()):
+        return ""
+    known = _KNOWN_TO_OPENBLAS.get((fields.get("vendor_id", ""), fields.get("cpu family", "")), ())
+    return "" if fields.get("model", "") in map(str, known) else "Haswell"
+
+
+def _fields_of(block: str) -> dict[str, str]:
+    lines = (line.partition(":") for line in block.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def usable_threads(memory_megabytes: int | None) -> int:
@@ -108,10 +153,10 @@ def _granted(folder: str, read: Callable[[str], str]) -> float:
     return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[1] else _NO_LIMIT
 
 
-def _text_of(path: str) -> str:
+def _text_of(path: str, length: int = -1) -> str:
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
+        with open(path, encoding="ascii", errors="surrogateescape") as file:
+            return file.read(length)
     except OSError:
         return ""
 

@@ -104,9 +104,18 @@ class Library:
         # MXNet keeps the message for each thread, so asking for it is safe whatever the others do meanwhile.
         self._last_error = keeps.MXGetLastError
         self._last_error.restype = c_char_p
+        # The handle answers for the libraries that libmxnet needs, too.
+        self._openblas_kernels = getattr(keeps, "openblas_get_corename", None)
+        if self._openblas_kernels:
+            self._openblas_kernels.restype = c_char_p
         # Asking for the operators' names registers those of the oldest kind (SliceChannel, SwapAxis, Crop, …), as importing the mxnet package does.
         # Before that a net can name them, but their number of outputs is whatever lies in memory. 0.7 ms.
         self.call("MXListAllOpNames", ctypes.byref(c_uint32()), ctypes.byref(_strings()))
+
+    @property
+    def openblas_kernels(self) -> str:
+        """For which processors the kernels are made that OpenBLAS has taken, like ``Haswell``; empty where MXNet has another BLAS."""
+        return self._openblas_kernels().decode() if self._openblas_kernels else ""
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call the C function ``name``; raise MXNetError with MXNet's message when it does not return 0."""

@@ -30,7 +30,7 @@ from gluon_lambda.runtime.fusing import fused
 from gluon_lambda.runtime.libmxnet import Handle, Library, MXNetError, strings
 from gluon_lambda.runtime.net_checks import check_net
 from gluon_lambda.runtime.params_file import Parameter, free_arrays, load_parameters, spec_of
-from gluon_lambda.runtime.symbol_checks import ParsedSymbol, parse_symbol
+from gluon_lambda.runtime.symbol_checks import ParsedSymbol, does_without_openblas, parse_symbol
 from gluon_lambda.runtime.symbol_graph import Shape, infer_shapes, input_names, numpy_shapes, open_symbol
 from gluon_lambda.types import NetOptions, TensorSpec
 
@@ -59,7 +59,11 @@ class _Plan(NamedTuple):
 
 
 class NativePredictor:
-    """A loaded exported net; implements ``types.Predictor``."""
+    """A loaded exported net; implements ``types.Predictor``.
+
+    Attributes:
+        does_without_openblas: Whether none of its operators computes with OpenBLAS.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,8 @@ class NativePredictor:
         parsed = parse_symbol(symbol, where=name)
         self._symbol = open_symbol(library, symbol, where=name)
         self._parameters, self._fused = self._load(params, parsed)
+        types = {parameter.spec.dtype for parameter in self._parameters.values()}
+        self.does_without_openblas = does_without_openblas(parsed, self._inputs, types)
         self._output_count = len(parsed.heads)
 
     @property

@@ -18,7 +18,10 @@ _CPUS = frozenset(os.sched_getaffinity(0))
 
 @contextmanager
 def regions_of_one() -> Iterator[None]:
-    """While the body runs, parallel regions have one thread. How many there would be is told as before: kernels are made for that many."""
+    """While the body runs, parallel regions have one thread. How many there would be is told as before: kernels are made for that many.
+
+    Not for what multiplies with OpenBLAS: that counts on as many as are told, and waits for them for ever.
+    """
     # By its name: libmxnet has loaded it.
     libgomp = ctypes.PyDLL("libgomp.so.1")
     usual = libgomp.omp_get_max_active_levels()

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from gluon_lambda.errors import ArchiveCorrupt, ArchiveRejected
+from gluon_lambda.types import TensorSpec
 
 # What oneDNN's pass joins to the node before it. Its own rules are narrower: which of these it takes depends on their attributes.
 _ELTWISE = frozenset({"Activation", "LeakyReLU", "clip"})
@@ -31,6 +32,24 @@ _FOLLOWERS = {
 _KEEP_WEIGHTS = frozenset({"Convolution", "FullyConnected", "BatchNorm"})
 # oneDNN computes in float32, and fails on what is cast to these inside the net.
 _NOT_FUSED = frozenset({"float16", "float64"})
+# What oneDNN computes, or a loop over elements, where all is float32 and nothing has more than _ONEDNN_DIMENSIONS: a dense layer of more is
+# OpenBLAS's. None of them adds a dimension.
+_WITHOUT_OPENBLAS = frozenset(
+    {
+        *("null", "Convolution", "FullyConnected", "BatchNorm", "Pooling", "LRN", "Flatten", "Concat", "Dropout"),
+        *(
+            "Activation",
+            "LeakyReLU",
+            "clip",
+            "softmax",
+            "SoftmaxOutput",
+            "elemwise_add",
+            "elemwise_mul",
+            "broadcast_mul",
+        ),
+    }
+)
+_ONEDNN_DIMENSIONS = 4
 
 _CONTROL_FLOW = frozenset({"_foreach", "_while_loop", "_cond"})
 # For files that do not say how many outputs their nodes have.
@@ -91,6 +110,20 @@ def may_be_fused(symbol: ParsedSymbol, inputs: Collection[str]) -> bool:
         if keeps_weights or _attributes(node).get("dtype") in _NOT_FUSED:
             return False
     return True
+
+
+def does_without_openblas(symbol: ParsedSymbol, inputs: Collection[TensorSpec], types: Collection[str]) -> bool:
+    """Whether the net is surely computed without OpenBLAS; nets of most other operators are, too, but nobody has looked.
+
+    Args:
+        symbol: The net.
+        inputs: What it takes.
+        types: Element types of its parameters.
+    """
+    if {*types, *(spec.dtype for spec in inputs)} != {"float32"}:
+        return False
+    few = all(len(spec.shape) <= _ONEDNN_DIMENSIONS for spec in inputs)
+    return few and all(node["op"] in _WITHOUT_OPENBLAS for node in symbol.nodes)
 
 
 def results_used_twice(symbol: ParsedSymbol) -> frozenset[str]:
