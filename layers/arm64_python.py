@@ -8,6 +8,7 @@ lists of packages stay as they are. Python 3.12 is in no release of Debian, so t
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -71,8 +72,11 @@ class Emulated(NamedTuple):
         return f"qemu {found[1]}" if found else "qemu"
 
 
-def main() -> None:
-    """Fetch all that is not there yet."""
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: fetch all that is not there yet."""
+    argparse.ArgumentParser(
+        prog="python -m layers.arm64_python", description=(__doc__ or "").partition("\n")[0]
+    ).parse_args(arguments)
     if emulator() is None:
         unpack(["qemu-user-static:" + own_architecture()], "bookworm", FOLDER / "qemu")
     for python, release in RELEASES.items():
