@@ -3,7 +3,8 @@
     python -m layers.arm64_python
 
 Both come from Debian's archive, by apt and dpkg-deb, into build/arm64/: nothing is installed, no root is needed, and this machine's own packages and
-lists of packages stay as they are. Python 3.12 is in no release of Debian, so there is none.
+lists of packages stay as they are. Python 3.12 is in no release of Debian: a root that has it may be put into build/arm64/3.12 by hand
+(docs/layers.md, "arm64").
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from layers.images import IMAGES
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "arm64"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -83,8 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
         if emulated(python) is None:
             names = (f"python{python}-minimal", f"libpython{python}-minimal", f"libpython{python}-stdlib")
             unpack([*names, release.ssl, *_PACKAGES], release.name, FOLDER / python)
+    for python in IMAGES:
         found = emulated(python)
-        print(f"Python {python} on arm64: {' '.join(found.command()) if found else 'does not run here'}")
+        print(f"Python {python} on arm64: {' '.join(found.command()) if found else 'is not here, or does not run'}")
 
 
 def emulated(python: str) -> Emulated | None:
