@@ -30,11 +30,12 @@ CODE := handler archives local_emulator layers benchmarks tests
 # SAM's tools, in an environment of their own: their pins and the project's do not go together.
 TOOLS := build/sam-tools
 
-# What `make layers` builds; LAYERS=3.12 builds one. LAYER_OPTIONS=--no-bytecode goes without the Python that would compile.
+# What `make layers` builds; LAYERS=3.12 builds one, ARCH=arm64 those for arm64, LAYER_OPTIONS=--no-bytecode goes without the Python that would compile.
 LAYERS ?= 3.11 3.12 3.13
+ARCH ?= x86_64
 LAYER_OPTIONS ?=
 
-.PHONY: FORCE help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers layer-here versions check format archives layers sam-local bench bench-batch bench-power clean
+.PHONY: FORCE help setup asked-python sam-tools port-is-free run demo-batch test test-slow test-versions test-layers test-arm64 layer-here versions check format archives layers sam-local bench bench-batch bench-power clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -111,6 +112,10 @@ layer-here: setup $(SMALL) ## the layer for the Python of .venv, and some tests 
 	@version=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 		&& $(MAKE) --no-print-directory layers LAYERS=$$version && $(BIN)/python -m layers.suite --python $$version $(QUICK)
 
+test-arm64: setup $(SMALL) $(LAYERS:%=build/layers/%-arm64/layer.zip) ## the arm64 layers on an emulated processor, with a Python fetched from Debian
+	@$(BIN)/python -m layers.arm64_python
+	@$(BIN)/python -m pytest -q -m slow tests/layer/test_arm64.py tests/layer/test_closed_and_small.py -k "arm64"
+
 test-versions: setup $(SMALL) ## the same tests on the other Python versions that are found here
 	@$(BIN)/python -m layers.other_versions
 
@@ -131,10 +136,14 @@ format: setup ## format the code
 archives: setup $(SMALL) ## build the large example archives too
 	@for name in alexnet_imperative alexnet_hybrid alexnet_pretrained; do $(BIN)/python -m archives.$$name.build --out $(BUILT) || exit 1; done
 
-layers: $(LAYERS:%=build/layers/%/layer.zip) ## the Lambda layers for Python 3.11, 3.12 and 3.13, in build/layers/, each with a report
+layers: $(LAYERS:%=build/layers/%$(if $(filter-out x86_64,$(ARCH)),-$(ARCH))/layer.zip) ## the Lambda layers for Python 3.11, 3.12 and 3.13, in build/layers/, each with a report
 
-build/layers/%/layer.zip: requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') build/layers/made-of | setup
+LAYER_SOURCES := requirements.txt $(wildcard layers/*.py layers/*.c layers/*.md) $(shell find handler -name '*.py') build/layers/made-of
+build/layers/%/layer.zip: $(LAYER_SOURCES) | setup
 	@$(BIN)/python -m layers.build --python $* $(LAYER_OPTIONS)
+
+build/layers/%-arm64/layer.zip: $(LAYER_SOURCES) | setup
+	@$(BIN)/python -m layers.build --python $* --architecture arm64 $(LAYER_OPTIONS)
 
 # Changes when other options are given, or a file of the handler's is gone, which its time stamp cannot tell any more.
 build/layers/made-of: FORCE

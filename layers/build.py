@@ -1,9 +1,10 @@
 """Builds the Lambda layer: what requirements.txt pins, trimmed, with one OpenBLAS, with bytecode, the same bytes each time.
 
     python -m layers.build --python 3.12 --out FOLDER
+    python -m layers.build --python 3.12 --architecture arm64
 
-FOLDER becomes /opt: ``python/`` and ``lib/``. In build/layers/3.12/ are the same, its zip, the function's folder and zip, and a report. Any Linux
-on x86_64 does, without Docker and without root; docs/layers.md explains each step.
+FOLDER becomes /opt: ``python/`` and ``lib/``. In build/layers/3.12/ (3.12-arm64/) are the same, its zip, the function's folder and zip, and a report.
+Any Linux on x86_64 does for both, without Docker and without root; docs/layers.md explains each step.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from layers import (
+    armpl_bridge,
     bytecode,
     closure,
     compiler,
@@ -32,14 +34,14 @@ from layers import (
     turns,
     wheels,
 )
-from layers.images import IMAGES
+from layers.images import ARCHITECTURES, IMAGES
 from layers.targets import Target, target
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 BUILD = ROOT / "build"
 REPORTS = ("report.md", "report.json")
-NATIVE_LIBRARIES = ("libgomp.so.1", "libquadmath.so.0")
+NATIVE_LIBRARIES = {"x86_64": ("libgomp.so.1", "libquadmath.so.0"), "arm64": ("libgomp.so.1",)}
 
 
 class Options(NamedTuple):
@@ -103,8 +105,10 @@ def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -
     """
     parser = argparse.ArgumentParser(prog="python -m layers.build", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--python", required=True, metavar="VERSION", help=f"one of {', '.join(IMAGES)}")
-    parser.add_argument("--architecture", default="x86_64", help="x86_64")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; always: build/layers/VERSION/layer")
+    parser.add_argument("--architecture", default="x86_64", help=f"one of {', '.join(ARCHITECTURES)}")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to; always: build/layers/VERSION/layer, or VERSION-arm64"
+    )
     shipped = parser.add_mutually_exclusive_group()
     shipped.add_argument(
         "--no-bytecode", action="store_true", help="go without bytecode; every cold start compiles anew"
@@ -117,7 +121,7 @@ def read(arguments: list[str] | None, environ: Mapping[str, str] = os.environ) -
     given = parser.parse_args(arguments)
     chosen = target(given.python, given.architecture)
     python = None if given.no_bytecode else bytecode.python_for(chosen.python, environ)
-    return Options(chosen, BUILD / "layers" / chosen.python, python, alone=given.no_source), given.out
+    return Options(chosen, BUILD / "layers" / chosen.name, python, alone=given.no_source), given.out
 
 
 def build(options: Options) -> report.Report:
@@ -127,15 +131,16 @@ def build(options: Options) -> report.Report:
         SystemExit: Something is missing, or too large; says what, and what to do.
     """
     wanted = wheels.requirements(REQUIREMENTS.read_text(), options.target)
-    fetched = wheels.fetch(wanted, options.target, BUILD / "wheels" / options.target.python)
+    fetched = wheels.fetch(wanted, options.target, BUILD / "wheels" / options.target.name)
     zig = compiler.zig(BUILD / "tools")
-    native_libraries.main(BUILD / "lib")
+    native_libraries.main(native_folder(options.target), options.target.machine)
     # All is here that has to be fetched: only now goes what was built before.
     clear(options)
-    owners = fill(options.layer, fetched)
+    owners = fill(options.layer, fetched, options.target)
     unpacked = sizes.total(options.layer)
-    removed = removals.remove(options.layer / "python")
-    bridge_openblas(zig, options.layer / "python", removed)
+    removed = removals.remove(options.layer / "python", removals.rules_for(options.target.architecture))
+    bridge = bridge_openblas if options.target.architecture == "x86_64" else bridge_armpl
+    bridge(zig, options.layer / "python", removed)
     trimmed = sizes.total(options.layer)
     # Not sooner: what the linker reads goes, too.
     cut_libraries(options.layer)
@@ -163,7 +168,12 @@ def clear(options: Options) -> None:
         folders.empty(folder)
 
 
-def fill(out: Path, fetched: list[Path]) -> dict[str, str]:
+def native_folder(target: Target) -> Path:
+    """Where libgomp and what else MXNet's wheel lacks are kept; those of x86_64 serve this machine, too."""
+    return BUILD / ("lib" if target.architecture == "x86_64" else f"lib-{target.architecture}")
+
+
+def fill(out: Path, fetched: list[Path], target: Target) -> dict[str, str]:
     """Unpack the wheels and put the native libraries beside them.
 
     Returns:
@@ -174,8 +184,8 @@ def fill(out: Path, fetched: list[Path]) -> dict[str, str]:
         package = wheel.name.partition("-")[0].lower().replace("_", "-")
         owners |= {sizes.top_level(path): package for path in wheels.unpack(wheel, out / "python")}
     (out / "lib").mkdir()
-    for name in NATIVE_LIBRARIES:
-        shutil.copyfile(BUILD / "lib" / name, out / "lib" / name)
+    for name in NATIVE_LIBRARIES[target.architecture]:
+        shutil.copyfile(native_folder(target) / name, out / "lib" / name)
     shutil.copyfile(Path(__file__).with_name("NOTICE.md"), out / "lib" / "NOTICE.md")
     return owners
 
@@ -195,6 +205,13 @@ def bridge_openblas(zig: Path, python: Path, removed: list[removals.Removed]) ->
     openblas_bridge.compile_bridge(
         zig, python / "numpy.libs" / name, python / "mxnet" / "libopenblas.so.0", prefix=prefix
     )
+
+
+def bridge_armpl(zig: Path, python: Path, _removed: list[removals.Removed]) -> None:
+    """Put libraries under the names of those that MXNet's wheel for aarch64 lacks, which hand its calls to NumPy's OpenBLAS."""
+    openblas = next((python / "numpy.libs").glob("*openblas*"))
+    prefix = "scipy_" if "scipy" in openblas.name else ""
+    armpl_bridge.compile_bridge(zig, python / "mxnet", openblas, prefix=prefix)
 
 
 def finish(options: Options) -> None:

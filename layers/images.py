@@ -7,6 +7,8 @@ Versions: "Improved toolchain: gcc, binutils, and glibc", Amazon Linux 2023 User
 and GCC 11 for 2023; "ABI Policy and Guidelines" in libstdc++'s manual has the symbol versions that each GCC brings. zlib is 1.2.7 and 1.2.11.
 Updates since are newer (GCC 14's libraries came to 2023 in 2025), but a function may run on an image that has not got them.
 
+Each image is there for x86_64 and for arm64, with the same versions; the loader alone has another name.
+
 Libraries: GLIBC's own, and libgcc, libstdc++ and zlib, which rpm, curl and Python itself need in both images ("Comparing packages installed on
 Amazon Linux 2023 Container Images", Amazon Linux 2023 User Guide). libgomp and libquadmath are not there.
 """
@@ -24,11 +26,14 @@ _LIBRARIES = frozenset(
             "libpthread.so.0",
             "librt.so.1",
             "libutil.so.1",
-            "ld-linux-x86-64.so.2",
         ),
         *("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"),
     }
 )
+
+# The system's loader on each architecture, as AWS names those.
+_LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "arm64": "ld-linux-aarch64.so.1"}
+ARCHITECTURES = tuple(_LOADERS)
 
 
 class Image(NamedTuple):
@@ -49,15 +54,19 @@ class Image(NamedTuple):
         """Version of its GLIBC."""
         return self.newest["GLIBC"]
 
+    def on(self, architecture: str) -> Image:
+        """The same image for another architecture."""
+        return self._replace(libraries=_LIBRARIES | {_LOADERS[architecture]})
+
 
 AMAZON_LINUX_2 = Image(
     "Amazon Linux 2",
-    _LIBRARIES,
+    _LIBRARIES | {_LOADERS["x86_64"]},
     {"GLIBC": (2, 26), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0), "ZLIB": (1, 2, 5, 2)},
 )
 AMAZON_LINUX_2023 = Image(
     "Amazon Linux 2023",
-    _LIBRARIES,
+    _LIBRARIES | {_LOADERS["x86_64"]},
     {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13), "GCC": (7, 0, 0), "ZLIB": (1, 2, 9)},
 )
 IMAGES = {"3.11": AMAZON_LINUX_2, "3.12": AMAZON_LINUX_2023, "3.13": AMAZON_LINUX_2023}

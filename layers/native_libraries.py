@@ -1,6 +1,6 @@
-"""Puts the two shared libraries that the mxnet wheel needs and lacks into one folder, to be on LD_LIBRARY_PATH.
+"""Puts the shared libraries that the mxnet wheel needs and lacks into one folder, to be on LD_LIBRARY_PATH: libgomp, and on x86_64 libquadmath.
 
-libgomp and libquadmath come out of manylinux2014 wheels from PyPI, so they run wherever Lambda's Amazon Linux 2 does (GLIBC 2.17), need no
+They come out of manylinux2014 wheels from PyPI, so they run wherever Lambda's Amazon Linux 2 does (GLIBC 2.17), need no
 root and are the same on every machine. Both are GPL 3 with the GCC Runtime Library Exception; see layers/NOTICE.md.
 
     python layers/native_libraries.py build/lib
@@ -26,12 +26,14 @@ class Source(NamedTuple):
         member: The file in it.
         name: What it is called in the folder: the name that libmxnet asks the loader for.
         sha256: Of the file.
+        machine: The processor that the wheel is for.
     """
 
     requirement: str
     member: str
     name: str
     sha256: str
+    machine: str = "x86_64"
 
 
 SOURCES = (
@@ -54,14 +56,23 @@ SOURCES = (
         "../data/digits.csv.gz",
         "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
     ),
+    # The last of them with a manylinux2014 wheel for this processor.
+    Source(
+        "scikit-learn==1.7.0",
+        "scikit_learn.libs/libgomp-d22c30c5.so.1.0.0",
+        "libgomp.so.1",
+        "053187ea2b36543b67d37805ff3e8188f5d57674b31f698fe87cfe2221a43ed9",
+        machine="aarch64",
+    ),
 )
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, machine: str = "x86_64") -> None:
     """Fill ``folder`` with what is not in it yet."""
-    missing = [source for source in SOURCES if not is_there(source, folder)]
+    missing = [source for source in SOURCES if source.machine == machine and not is_there(source, folder)]
     for requirement in dict.fromkeys(source.requirement for source in missing):
-        take_out([source for source in missing if source.requirement == requirement], download(requirement), folder)
+        wanted = [source for source in missing if source.requirement == requirement]
+        take_out(wanted, download(requirement, machine), folder)
 
 
 def is_there(source: Source, folder: Path) -> bool:
@@ -70,13 +81,13 @@ def is_there(source: Source, folder: Path) -> bool:
     return target.is_file() and digest(target.read_bytes()) == source.sha256
 
 
-def download(requirement: str) -> Path:
+def download(requirement: str, machine: str) -> Path:
     """The wheel, for the oldest Linux that Lambda runs, whatever machine this is."""
     folder = tempfile.mkdtemp(prefix="gluon-lambda-wheel-")
     done = subprocess.run(
         [
             *[sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"],
-            *["--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--dest", folder, requirement],
+            *["--platform", f"manylinux2014_{machine}", "--python-version", "3.11", "--dest", folder, requirement],
         ],
         capture_output=True,
         text=True,

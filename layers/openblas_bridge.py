@@ -3,23 +3,18 @@
 docs/decisions/0008-one-openblas.md says why. The BLAS part is layers/openblas_bridge.c; the LAPACK part is written here from LAPACK's argument
 lists, since all that counts in them is which arguments are integers: everything is handed over by pointer.
 
-The compiler is Zig's, from a pinned wheel: it links for an old GLIBC on any Linux, and gives the same bytes everywhere.
+x86_64 only: on arm64 MXNet brings no OpenBLAS, and calls NumPy's (layers/armpl_bridge.py).
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-SOURCE = Path(__file__).with_name("openblas_bridge.c")
+from layers import compiler
 
-# Of manylinux2014, MXNet's wheel; no image has an older one.
-GLIBC = "2.17"
+SOURCE = Path(__file__).with_name("openblas_bridge.c")
 
 
 class Routine(NamedTuple):
@@ -140,47 +135,8 @@ def compile_bridge(zig: Path, library: Path, beside: Path, *, prefix: str, large
         prefix: What NumPy puts in front of each function's name: nothing, or ``scipy_``.
         largest: The largest integer that is handed over; all that 32 bits hold where it is None.
     """
-    with tempfile.TemporaryDirectory(prefix="gluon-lambda-bridge-") as folder:
-        shutil.copy(SOURCE, folder)
-        Path(folder, "lapack_functions.h").write_text(lapack_functions())
-        run(command(zig, library, beside, prefix=prefix, largest=largest), Path(folder))
-
-
-def command(zig: Path, library: Path, beside: Path, *, prefix: str, largest: int | None) -> list[str]:
-    """The compiler's command line. Relative names and no debugging information: the folder leaves no trace in the library."""
     defined = ([f"-DPREFIX={prefix}"] if prefix else []) + ([f"-DLARGEST={largest}"] if largest is not None else [])
-    found_in = "$ORIGIN/" + relative(beside.parent, library.parent)
-    return [
-        *[
-            str(zig.resolve()),
-            "cc",
-            "-target",
-            f"x86_64-linux-gnu.{GLIBC}",
-            "-mcpu=x86_64",
-            "-shared",
-            "-fPIC",
-            "-O2",
-            "-g0",
-            "-s",
-        ],
-        *["-std=c11", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fno-strict-aliasing", *defined],
-        *[SOURCE.name, "-o", str(library.resolve()), f"-Wl,-soname,{library.name}", "-Wl,-z,defs"],
-        *[str(beside.resolve()), f"-Wl,-rpath,{found_in}"],
-    ]
-
-
-def relative(folder: Path, start: Path) -> str:
-    """The way from one folder to another."""
-    return os.path.relpath(folder, start)
-
-
-def run(arguments: list[str], folder: Path) -> None:
-    """Run the compiler in the folder; its caches go there, too, since a home folder may be read-only or absent.
-
-    Raises:
-        SystemExit: It failed; says what it said.
-    """
-    environ = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder / "cache"), "ZIG_LOCAL_CACHE_DIR": str(folder / "cache")}
-    done = subprocess.run(arguments, cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{SOURCE.name} cannot be compiled. {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
+    generated = {"lapack_functions.h": lapack_functions()}
+    compiler.compile_library(
+        zig, compiler.Library(library, SOURCE, "x86_64", generated, tuple(defined), beside.absolute())
+    )

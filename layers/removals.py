@@ -15,11 +15,13 @@ class Rule(NamedTuple):
         name: For the report and its test.
         paths: Patterns below the layer's ``python`` folder, as ``Path.glob`` takes them; a folder goes with all that is in it.
         reason: Why nothing in Lambda misses it.
+        only_on: The architecture whose layers it is for; None: every one.
     """
 
     name: str
     paths: tuple[str, ...]
     reason: str
+    only_on: str | None = None
 
 
 class Removed(NamedTuple):
@@ -43,6 +45,8 @@ RULES = (
         "numpy-openblas",
         ("numpy.libs/*",),
         "NumPy's own OpenBLAS, with the Fortran libraries that only it needs; MXNet's does the same work (docs/decisions/0008-one-openblas.md)",
+        # On arm64 it is the only one: MXNet's wheel brings none.
+        only_on="x86_64",
     ),
     Rule(
         "numpy-tests",
@@ -90,6 +94,11 @@ RULES = (
         "lists of installed files, which pip uninstalls by; they no longer hold",
     ),
 )
+
+
+def rules_for(architecture: str) -> tuple[Rule, ...]:
+    """The rules that layers for an architecture follow."""
+    return tuple(rule for rule in RULES if rule.only_on in (None, architecture))
 
 
 def remove(folder: Path, rules: tuple[Rule, ...] = RULES) -> list[Removed]:

@@ -39,7 +39,7 @@ def summary(report: Report) -> str:
     """One line for the terminal."""
     sizes = report.sizes
     return (
-        f"Layer for Python {report.target.python}: {sizes.layer:,} bytes, with the function {sizes.together:,} "
+        f"Layer for Python {report.target.python} on {report.target.architecture}: {sizes.layer:,} bytes, with the function {sizes.together:,} "
         f"({LAMBDA_LIMIT:,} are allowed), without source {sizes.without_source:,}; zipped {sizes.zipped:,}"
     )
 
@@ -53,6 +53,7 @@ def write(report: Report, folder: Path) -> None:
 def _fields(report: Report) -> dict[str, object]:
     return {
         "python": report.target.python,
+        "architecture": report.target.architecture,
         "image": report.target.image.name,
         "bytecode": report.python is not None,
         "sizes": report.sizes._asdict()
@@ -70,7 +71,7 @@ def markdown(report: Report) -> str:
     """The report as a page."""
     return "\n".join(
         [
-            f"# Layer for Python {report.target.python} on {report.target.image.name}, x86_64",
+            f"# Layer for Python {report.target.python} on {report.target.image.name}, {report.target.architecture}",
             "",
             *_size_lines(report.sizes),
             "",
@@ -86,7 +87,7 @@ def markdown(report: Report) -> str:
 def _size_lines(sizes: Sizes) -> Iterator[str]:
     yield from ("| | bytes |", "|---|---:|")
     rows = {
-        "the wheels, unpacked, and two native libraries": sizes.unpacked,
+        "the wheels, unpacked, and the native libraries": sizes.unpacked,
         "after the rules below, with the OpenBLAS bridge": sizes.trimmed,
         "after cutting symbols for debuggers out of libraries": sizes.cut,
         "the layer, with bytecode": sizes.layer,

@@ -3,7 +3,8 @@
     python -m layers.versions
 
 ``make test`` leaves build/tests/*.xml and ``make test-layers`` build/layers/*/tests.xml. Each says on which Python, NumPy and architecture it ran,
-and where MXNet and NumPy came from (``facts``, which tests/conftest.py has pytest write). What is found replaces what docs/versions.json knew of
+and where MXNet and NumPy came from (``facts``, which tests/conftest.py has pytest write). ``make test-arm64`` leaves build/layers/*/answered.json:
+what a layer has answered on an emulated processor. What is found replaces what docs/versions.json knew of
 the same combination, what is not found stays, and the page's table is written anew. Nothing in either is written by hand.
 """
 
@@ -28,6 +29,8 @@ PAGE = ROOT / "docs" / "versions.md"
 BEGIN, END = "<!-- written by python -m layers.versions -->\n", "<!-- until here -->\n"
 # As AWS names them.
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
+# What tests/layer/test_arm64.py leaves beside a layer.
+ANSWERED = "answered.json"
 NOT_RUN, NOT_BUILT, NEVER_RUN = "not run", "not built", "built, never run"
 
 
@@ -58,6 +61,7 @@ class Run(NamedTuple):
         failed: How many did not.
         skipped: How many were not run, for want of a program, or are known to fail.
         date: When.
+        under: What emulated the processor, as ``qemu 7.2.22``; empty where none did. Then what is counted are not tests, but events.
     """
 
     python: str
@@ -69,6 +73,7 @@ class Run(NamedTuple):
     failed: int
     skipped: int
     date: str
+    under: str = ""
 
     @property
     def of(self) -> Combination:
@@ -100,6 +105,7 @@ def main() -> int:
             found.append(read_run(path.read_text(encoding="utf-8")))
         except Incomplete as error:
             print(f"{path.relative_to(ROOT)} is left out: {error}")
+    found += [Run(**json.loads(path.read_text(encoding="utf-8"))) for path in BUILD.glob(f"layers/*/{ANSWERED}")]
     record = updated(load(RECORD), found, built)
     RECORD.write_text(json.dumps(_stored(record), indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(record)), encoding="utf-8")
@@ -203,10 +209,8 @@ def _row(of: Combination, run: Run | None, *, is_built: bool) -> str:
     if run is None:
         state = NOT_RUN if of.where == "site-packages" else NEVER_RUN if is_built else NOT_BUILT
         return f"| {of.python} | | {of.architecture} | {of.where} | {state} | | |"
-    return (
-        f"| {run.python} | {run.numpy} | {run.architecture} | {run.where} | {result(run._asdict())} "
-        f"| {run.date} | {run.commit} |"
-    )
+    said = answered(run) if run.under else result(run._asdict())
+    return f"| {run.python} | {run.numpy} | {run.architecture} | {run.where} | {said} | {run.date} | {run.commit} |"
 
 
 def result(counts: Mapping[str, int]) -> str:
@@ -214,6 +218,12 @@ def result(counts: Mapping[str, int]) -> str:
     named: Sequence[str] = ("failed", "passed", "skipped")
     said = ", ".join(f"{counts[name]:,} {name}" for name in named if counts[name])
     return f"**{said}**" if counts["failed"] else said
+
+
+def answered(run: Run) -> str:
+    """How events were answered on an emulated processor."""
+    failed = f"**{run.failed:,} answered wrongly**, " if run.failed else ""
+    return f"{failed}{run.passed:,} golden events answered, under {run.under}"
 
 
 def with_table(page: str, written: str) -> str:

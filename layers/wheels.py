@@ -77,7 +77,7 @@ def find(requirement: Requirement, folder: Path) -> Path | None:
 
 def download(wanted: list[Requirement], target: Target, folder: Path) -> None:
     """Download wheels for the target with pip. A wheel is in the folder when all of it is."""
-    tags = [word for tag in platforms(target.image) for word in ("--platform", tag)]
+    tags = [word for tag in platforms(target) for word in ("--platform", tag)]
     abis = [word for abi in (target.tag, "abi3", "none") for word in ("--abi", abi)]
     names = [f"{each.name}{each.specifier}" for each in wanted]
     with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as draft:
@@ -94,7 +94,8 @@ def refusal(said: str, target: Target) -> str:
     found = re.search(r"No matching distribution found for (\S+)", said)
     if found and "from versions: none" not in said.lower():
         return (
-            f"{found[1]} has no wheel for Python {target.python} on x86_64 that runs on {target.image.name} (GLIBC 2.{target.image.glibc[1]}). "
+            f"{found[1]} has no wheel for Python {target.python} on {target.architecture} that runs on {target.image.name} "
+            f"(GLIBC 2.{target.image.glibc[1]}). "
             "Pin a version in requirements.txt that has one: https://pypi.org/project/"
             + found[1].partition("=")[0]
             + "/#files"

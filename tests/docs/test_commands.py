@@ -27,6 +27,8 @@ NOT_RUN = {
     "make layers": "minutes; its script's options are checked",
     "make layers LAYERS=3.12": "the same",
     "make test-layers": "many minutes; it runs tests itself",
+    "make layers ARCH=arm64": "minutes; its script's options are checked",
+    "make test-arm64": "minutes; it runs tests itself",
     "make sam-local": "minutes and Docker; tests/template/test_sam_local.py runs what it runs",
     "make build/archives/digits_lenet.model": "what the tests are served is built by it",
     "install -D build/archives/digits_lenet.model build/sam-local/build/PredictFunction/models/digits_lenet.model": "for sam local",

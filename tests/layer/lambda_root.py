@@ -31,7 +31,7 @@ import pytest
 from layers import wheels
 from layers.build import BUILD, REQUIREMENTS, ROOT
 from layers.other_versions import find_python
-from layers.targets import target
+from layers.targets import Target
 from tests.aws_rie import free_port, wait_for
 from tests.layer.conftest import Layer
 from tests.layer.enter_root import DEVICES
@@ -139,7 +139,7 @@ def lambda_root(layer: Layer, models: Path, rie: Path, folder: Path) -> LambdaRo
         "var/task": layer.function,
         "opt": layer.folder,
         "var/lang": prefix,
-        "var/runtime": runtime(layer.python, folder / "runtime"),
+        "var/runtime": runtime(layer.target, folder / "runtime"),
         "var/models": models,
     }
     root.chmod(0o755)
@@ -155,12 +155,12 @@ def copy_libraries(python: Path, named: frozenset[str], into: Path) -> None:
         shutil.copy(path, into)
 
 
-def runtime(python: str, folder: Path) -> Path:
-    """What Lambda has in /var/runtime, in ``folder``."""
+def runtime(target: Target, folder: Path) -> Path:
+    """What Lambda has in /var/runtime for this target, in ``folder``."""
     of_lambda = [each for each in wheels.pinned(REQUIREMENTS.read_text()) if each.name in wheels.OF_THE_RUNTIME]
     tools = wheels.pinned((ROOT / "requirements-dev.txt").read_text())
     of_lambda += [each for each in tools if each.name in CLIENT]
-    for wheel in wheels.fetch(of_lambda, target(python), BUILD / "wheels" / python):
+    for wheel in wheels.fetch(of_lambda, target, BUILD / "wheels" / target.name):
         assert list(wheels.unpack(wheel, folder))
     return folder
 

@@ -15,6 +15,7 @@ import pytest
 
 from layers.build import BUILD, ROOT
 from layers.other_versions import find_python
+from layers.targets import target
 from tests.aws_rie import fetch_rie
 from tests.conftest import BUILT
 from tests.end_to_end.test_invoke_oracle import invoke
@@ -83,7 +84,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Layer:
     environ |= {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "PYENV_"))}
     done = subprocess.run([*command[:2], told], cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    return Layer(VERSION, folder / "built" / "opt", folder / "built" / "task")
+    return Layer(target(VERSION), folder / "built" / "opt", folder / "built" / "task")
 
 
 @pytest.mark.slow

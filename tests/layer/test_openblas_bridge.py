@@ -375,7 +375,7 @@ def test_numpy_follows_openmps_number_of_threads(layer: Layer) -> None:
 
 def test_a_library_that_cannot_be_compiled_says_what_the_compiler_said(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="cannot be compiled"):
-        openblas_bridge.run([sys.executable, "-c", "raise SystemExit('no such header')"], tmp_path)
+        compiler.run([sys.executable, "-c", "raise SystemExit('no such header')"], tmp_path)
 
 
 def test_the_bridge_is_the_same_bytes_wherever_it_is_compiled(tmp_path: Path, mxnets: Path) -> None:

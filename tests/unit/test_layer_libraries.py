@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gluon_lambda.runtime.libmxnet import find_libmxnet
-from layers import closure, elf
+from layers import armpl_bridge, closure, elf
 from layers.images import AMAZON_LINUX_2, AMAZON_LINUX_2023, Image
 from layers.openblas_bridge import ROUTINES, functions, lapack_functions
 from tests.conftest import ROOT
@@ -131,3 +131,51 @@ def test_integers_that_lapack_writes_come_back_for_every_routine() -> None:
 
 def test_the_bridge_has_as_many_functions_as_numpy_calls() -> None:
     assert len(functions()) == 57
+
+
+# That for arm64, the other way round.
+
+
+def test_the_arm64_bridge_has_as_many_functions_as_libmxnet_takes_from_arm_performance_libraries() -> None:
+    assert len(armpl_bridge.functions()) == 51
+    assert {name.partition("_")[0] for name in armpl_bridge.functions() if name[0] in "cL"} == {"cblas", "LAPACKE"}
+
+
+@pytest.mark.parametrize("routine", [*armpl_bridge.LAPACKE, *armpl_bridge.FORTRAN], ids=lambda routine: routine.name)
+def test_no_array_of_integers_is_shared_with_a_callee_whose_integers_are_larger(routine: armpl_bridge.Routine) -> None:
+    names = routine.arguments.split()
+    assert [each.name for each in routine.integers] == [name for name in names if name in ("ipiv", "iwork")]
+    written = armpl_bridge.lapacke("d", routine) if "layout" in names else armpl_bridge.fortran("d", routine)
+    for each in routine.integers:
+        assert f"{each.name}_ = room(" in written
+        assert f"free({each.name}_)" in written
+        # The call itself has our copy.
+        call = written[written.index("  THEIRS(") if "layout" not in names else written.index("= THEIRS(") :].partition(
+            ";"
+        )[0]
+        assert f" {each.name}_" in call
+        assert f" {each.name}," not in call
+
+
+def test_pivots_are_given_back_by_those_that_find_them_and_read_by_the_one_that_uses_them() -> None:
+    uses = {
+        (each.is_read, each.is_written): routine.name
+        for routine in (*armpl_bridge.LAPACKE, *armpl_bridge.FORTRAN)
+        for each in routine.integers
+    }
+    assert uses[(True, False)] == "getri"
+    assert uses[(False, False)] == "gesdd"
+    text = armpl_bridge.text()
+    getri = text[text.index("narrow LAPACKE_dgetri(") :].partition("\n}")[0]
+    assert getri.index("widen(ipiv_, ipiv, n)") < getri.index("THEIRS(LAPACKE_dgetri)")
+    getrf = text[text.index("void dgetrf_(") :].partition("\n}")[0]
+    assert getrf.index("THEIRS(dgetrf_)") < getrf.index("narrow_down(ipiv, ipiv_, least(m_, n_))")
+
+
+def test_every_integer_of_fortrans_is_copied_and_every_letter_has_its_length() -> None:
+    gesdd = armpl_bridge.fortran("d", next(each for each in armpl_bridge.FORTRAN if each.name == "gesdd"))
+    call = gesdd[gesdd.index("  THEIRS(") :].partition(";")[0]
+    for name in ("m", "n", "lda", "ldu", "ldvt", "lwork", "info"):
+        assert f"&{name}_" in call
+    assert call.endswith("&info_, one_letter)")
+    assert "*info = (narrow)info_;" in gesdd

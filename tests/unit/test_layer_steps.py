@@ -15,7 +15,20 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from layers import build, bytecode, compiler, folders, function, packing, removals, report, sizes, targets, wheels
+from layers import (
+    build,
+    bytecode,
+    compiler,
+    folders,
+    function,
+    images,
+    packing,
+    removals,
+    report,
+    sizes,
+    targets,
+    wheels,
+)
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -78,16 +91,41 @@ def test_an_index_that_cannot_be_reached_is_not_taken_for_a_missing_wheel() -> N
 
 
 def test_wheels_for_newer_systems_than_the_image_are_not_asked_for() -> None:
-    assert targets.platforms(targets.target("3.11").image)[0] == "manylinux_2_26_x86_64"
-    assert targets.platforms(targets.target("3.12").image)[0] == "manylinux_2_34_x86_64"
-    assert "manylinux2014_x86_64" in targets.platforms(targets.target("3.11").image)
+    assert targets.platforms(targets.target("3.11"))[0] == "manylinux_2_26_x86_64"
+    assert targets.platforms(targets.target("3.12"))[0] == "manylinux_2_34_x86_64"
+    assert "manylinux2014_x86_64" in targets.platforms(targets.target("3.11"))
+
+
+def test_wheels_for_another_processor_are_asked_for_by_its_name_and_kept_apart() -> None:
+    made_for = targets.target("3.12", "arm64")
+    assert targets.platforms(made_for)[0] == "manylinux_2_34_aarch64"
+    assert not [tag for tag in targets.platforms(made_for) if "x86" in tag]
+    assert (made_for.name, made_for.machine) == ("3.12-arm64", "aarch64")
+    assert "on arm64" in wheels.refusal("No matching distribution found for a==1 (from versions: 1.0)", made_for)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "loader"), [("x86_64", "ld-linux-x86-64.so.2"), ("arm64", "ld-linux-aarch64.so.1")]
+)
+def test_each_architectures_image_has_its_own_loader(architecture: str, loader: str) -> None:
+    for version in images.IMAGES:
+        libraries = targets.target(version, architecture).image.libraries
+        assert [name for name in libraries if name.startswith("ld-linux")] == [loader]
+        assert "libm.so.6" in libraries
+
+
+def test_the_folder_of_a_layer_says_for_what_it_is() -> None:
+    options, _ = build.read(["--python", "3.12", "--architecture", "arm64", "--no-bytecode"])
+    assert options.folder.name == "3.12-arm64"
+    options, _ = build.read(["--python", "3.12", "--no-bytecode"])
+    assert options.folder.name == "3.12"
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--python", "3.14"], "No layer is built for Python 3.14"),
-        (["--python", "3.12", "--architecture", "arm64"], "No layer is built for arm64"),
+        (["--python", "3.14", "--architecture", "arm64"], "No layer is built for Python 3.14"),
         (["--python", "3.12", "--architecture", "riscv64"], "No layer is built for riscv64"),
     ],
 )
@@ -115,6 +153,13 @@ def test_folders_that_are_left_empty_go_too(tmp_path: Path) -> None:
         tree(tmp_path, {"a/b/c.pyi": "", "d.py": ""}), (removals.Rule("stubs", ("**/*.pyi",), "for editors"),)
     )
     assert [path.name for path in tmp_path.iterdir()] == ["d.py"]
+
+
+def test_numpys_openblas_goes_where_mxnet_brings_one_and_stays_where_it_brings_none() -> None:
+    assert "numpy-openblas" in {rule.name for rule in removals.rules_for("x86_64")}
+    assert {rule.name for rule in removals.RULES} - {rule.name for rule in removals.rules_for("arm64")} == {
+        "numpy-openblas"
+    }
 
 
 def test_every_rule_has_a_name_of_its_own_and_a_reason() -> None:

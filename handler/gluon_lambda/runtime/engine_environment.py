@@ -53,7 +53,8 @@ def engine_environment(
     """
     return _thread_environment(threads, bind_threads=bind_threads) | {
         "OMP_NUM_THREADS": str(threads),
-        # NumPy's alone, the engine's follows OpenMP. Nothing here multiplies matrices with NumPy, so it need not start threads.
+        # NumPy's alone, the engine's follows OpenMP. Nothing here multiplies matrices with NumPy, so it need not start threads. In arm64's
+        # layer it is the engine's, too: threads of OpenMP's would each wait for those of OpenBLAS's.
         "OPENBLAS_NUM_THREADS": "1",
         **kernel_environment(),
         "MXNET_ENGINE_TYPE": engine_type,
