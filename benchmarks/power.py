@@ -162,15 +162,13 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(arguments)
     result_file = options.out / "power.json"
     if options.pages:
+        if not result_file.is_file():
+            raise SystemExit(f"There is no {result_file} to be taken into docs/: measure first (make bench-power)")
         if importlib.util.find_spec("matplotlib") is None:
             raise SystemExit("the pages' picture wants matplotlib: pip install -r benchmarks/requirements.txt")
-        if not result_file.is_file():
-            raise SystemExit(f"no {result_file}: `make bench-power` measures, and writes it")
         # Only here: the pages know more than this benchmark.
         from benchmarks.deploy_costs import write_pages
 
-        if not result_file.is_file():
-            raise SystemExit(f"There is no {result_file} to be taken into docs/: measure first (make bench-power)")
         write_pages(json.loads(result_file.read_text(encoding="utf-8")))
         return 0
     # A cgroup outlives who made it: whoever ends this run, it is removed.
