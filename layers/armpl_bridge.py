@@ -11,10 +11,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from layers import compiler
+from layers import compiler, elf
 
 SOURCE = Path(__file__).with_name("armpl_bridge.c")
 EMPTY = Path(__file__).with_name("nothing.c")
+
+# Fortran's libraries, MXNet's and NumPy's, ask for libz and take nothing from it. libmxnet holds a zlib of its own and exports it: a libz that comes
+# along with libmxnet, before anybody else has loaded one, gets half of libmxnet's functions in the place of its own, and Pillow reads no PNG.
+LIBZ, ASKING_FOR_LIBZ = "libz.so.1", ("mxnet/libgfortran.so.*", "numpy.libs/libgfortran-*.so.*")
 
 # What libmxnet.so's DT_NEEDED names.
 BLAS = "libarmpl_lp64_mp.so"
@@ -241,3 +245,13 @@ def compile_bridge(zig: Path, folder: Path, openblas: Path, *, prefix: str) -> N
     compiler.compile_library(zig, library)
     for name in WITHOUT_FUNCTIONS:
         compiler.compile_library(zig, compiler.Library(folder / name, EMPTY, "aarch64"))
+
+
+def leave_libz_alone(python: Path) -> None:
+    """See to it that libmxnet brings no libz along.
+
+    Args:
+        python: The layer's folder of packages.
+    """
+    for path in (path for pattern in ASKING_FOR_LIBZ for path in python.glob(pattern)):
+        path.write_bytes(elf.without_needed(path.read_bytes(), LIBZ))

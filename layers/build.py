@@ -212,6 +212,7 @@ def bridge_armpl(zig: Path, python: Path, _removed: list[removals.Removed]) -> N
     openblas = next((python / "numpy.libs").glob("*openblas*"))
     prefix = "scipy_" if "scipy" in openblas.name else ""
     armpl_bridge.compile_bridge(zig, python / "mxnet", openblas, prefix=prefix)
+    armpl_bridge.leave_libz_alone(python)
 
 
 def finish(options: Options) -> None:

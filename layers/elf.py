@@ -72,6 +72,18 @@ def demands(path: Path) -> Demands:
     return Demands(next(iter(text(_SONAME)), None), text(_NEEDED), folders(_RPATH), folders(_RUNPATH), versions)
 
 
+def without_needed(content: bytes, name: str) -> bytes:
+    """The library without its demand (DT_NEEDED) for another one, from which it must take nothing."""
+    segments = list(_segments(content))
+    entries = list(_dynamic_entries(content, segments))
+    strings = _file_offset(next(value for tag, value in entries if tag == _STRTAB), segments)
+    kept = [(tag, value) for tag, value in entries if tag != _NEEDED or _string(content, strings + value) != name]
+    kept += [(0, 0)] * (len(entries) - len(kept))
+    at = next(each.offset for each in segments if each.kind == _DYNAMIC)
+    table = b"".join(struct.pack("<QQ", *entry) for entry in kept)
+    return content[:at] + table + content[at + len(table) :]
+
+
 def cut_unloaded(content: bytes) -> bytes:
     """The library without what no program header names: symbols for debuggers, and the table of sections.
 

@@ -164,6 +164,42 @@ def test_libmxnet_loads_before_numpy_after_it_and_without_it(root: Arm64Root, or
     assert {"libgomp.so.1", armpl_bridge.BLAS} <= loaded
 
 
+_PICTURE = """
+import ctypes, sys
+ctypes.CDLL("/opt/python/mxnet/libmxnet.so")
+from PIL import Image
+Image.open(sys.argv[1]).load()
+"""
+
+
+def test_pillow_reads_a_picture_although_libmxnet_exports_a_zlib_of_its_own(root: Arm64Root) -> None:
+    root.run("-c", _PICTURE, str(ROOT / "archives" / "digits_lenet" / "sample.png"))
+
+
+def brought_along(library: Path, folders: tuple[Path, ...]) -> set[str]:
+    """The names of all libraries that loading this one loads; those in the folders are followed."""
+    needed = set(elf.demands(library).needed)
+    found = [path for name in needed for folder in folders if (path := folder / name).is_file()]
+    return needed.union(*(brought_along(path, folders) for path in found))
+
+
+def test_libmxnet_brings_no_libz_along_whose_functions_it_would_replace(layer: Layer) -> None:
+    # Where Python itself is linked against libz, as Debian's is, the loader has it sooner, and the test above would pass with it, too.
+    python = layer.folder / "python"
+    folders = (python / "mxnet", python / "numpy.libs", layer.folder / "lib")
+    loaded = brought_along(python / "mxnet" / "libmxnet.so", folders)
+    assert {"libgomp.so.1", armpl_bridge.BLAS, "libgfortran.so.5"} <= loaded
+    assert any("openblas" in name for name in loaded)
+    assert armpl_bridge.LIBZ not in loaded
+
+
+def test_who_no_longer_asks_for_libz_takes_nothing_from_it(layer: Layer) -> None:
+    changed = [path for pattern in armpl_bridge.ASKING_FOR_LIBZ for path in (layer.folder / "python").glob(pattern)]
+    assert changed
+    known = ("inflate", "deflate", "crc32", "adler32", "zlib", "gz", "compress", "uncompress")
+    assert [name for path in changed for name in undefined(path) if name.startswith(known)] == []
+
+
 def undefined(library: Path) -> set[str]:
     """The functions that a library takes from others and for which it names no version."""
     done = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=False)

@@ -50,6 +50,16 @@ def test_a_library_runs_as_before_when_what_is_not_loaded_is_cut_out(tmp_path: P
     assert (done.stdout, done.stderr) == ("14.0\n", "")
 
 
+def test_a_demand_for_a_library_is_taken_out_and_nothing_else(tmp_path: Path) -> None:
+    content = (MXNET / "libopenblas.so.0").read_bytes()
+    before = elf.demands(MXNET / "libopenblas.so.0")
+    (tmp_path / "changed").write_bytes(elf.without_needed(content, "libgfortran.so.3"))
+    after = elf.demands(tmp_path / "changed")
+    assert after == before._replace(needed=tuple(name for name in before.needed if name != "libgfortran.so.3"))
+    assert len(after.needed) == len(before.needed) - 1
+    assert elf.without_needed(content, "libnothing.so.1") == content
+
+
 @pytest.fixture
 def layer(tmp_path: Path) -> Path:
     """MXNet's libraries without libmxnet, and the two native ones, laid out as in a layer."""
