@@ -23,10 +23,17 @@ PARTS = {
 
 
 def make(
-    runtime: str, part: str, folder: Path, *, root: Path = ROOT, path: str = "", **variables: str
+    runtime: str,
+    part: str,
+    folder: Path,
+    *,
+    architecture: str = "x86_64",
+    root: Path = ROOT,
+    path: str = "",
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """As SAM calls it: in a copy of the source, which is not the repository."""
-    made = stack(Runtime=runtime)
+    made = stack(Runtime=runtime, Architecture=architecture)
     resource = made.resources[part]
     # Where SAM looks for the Makefile.
     place = resource["Metadata"].get("ContextPath") or resource["Properties"]["ContentUri"]
@@ -53,13 +60,17 @@ def program(path: Path, text: str) -> str:
 NOTING = 'pwd; for each in "$@"; do echo "$each"; done'
 
 
+@pytest.mark.parametrize("architecture", PARAMETERS["Architecture"]["AllowedValues"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("part", PARTS)
-def test_each_part_is_built_for_the_python_of_the_runtime(tmp_path: Path, runtime: str, part: str) -> None:
-    done = make(runtime, part, tmp_path, PYTHON=program(tmp_path / "python", NOTING))
+def test_each_part_is_built_for_the_python_of_the_runtime_and_the_layer_for_the_processor(
+    tmp_path: Path, runtime: str, part: str, architecture: str
+) -> None:
+    done = make(runtime, part, tmp_path, architecture=architecture, PYTHON=program(tmp_path / "python", NOTING))
     assert done.returncode == 0, done.stderr
     version = runtime.removeprefix("python")
-    expected = [str(ROOT), "-m", PARTS[part], "--python", version, "--out", str(tmp_path / "artifacts")]
+    processor = ["--architecture", architecture] if part == "MxnetLayer" else []
+    expected = [str(ROOT), "-m", PARTS[part], *processor, "--python", version, "--out", str(tmp_path / "artifacts")]
     assert done.stdout.splitlines() == expected
 
 

@@ -139,6 +139,14 @@ shared["Environment"]["Variables"]["GLUON_MODEL_STORE"] = "/var/models"
 """
 
 
+def test_it_builds_an_arm64_layer_where_the_architecture_is_said(tmp_path: Path) -> None:
+    said = ("--parameter-overrides", f"Runtime={RUNTIME}", "Architecture=arm64")
+    run(TOOLS / "sam", "build", "MxnetLayer", "--build-dir", tmp_path / "build", *said)
+    library = tmp_path / "build" / "MxnetLayer" / "python" / "mxnet" / "libmxnet.so"
+    with library.open("rb") as file:
+        assert file.read(20)[18:] == (183).to_bytes(2, "little")  # e_machine: EM_AARCH64
+
+
 @pytest.fixture(scope="module")
 def packaged(built: Path) -> Iterator[Path]:
     """The template that ``sam package`` writes, with an S3 of this machine."""
