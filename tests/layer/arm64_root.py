@@ -5,6 +5,7 @@
     /opt           the layer's
     /var/runtime   awslambdaric and boto3, as they are on the package index
     /var/models    archives
+    /proc/cpuinfo  a Graviton2's; qemu would show this machine's
 
 qemu shows these to the program before this machine's own files; no root is needed, and nothing is kept from being written to.
 """
@@ -23,6 +24,19 @@ from layers.arm64_python import Emulated
 from tests.aws_rie import free_port, wait_for
 from tests.layer.conftest import Layer
 from tests.layer.lambda_root import environment, runtime
+
+# proc(5), on a Neoverse N1; the part's number is in Arm's "Neoverse N1 Core Technical Reference Manual", MIDR_EL1.
+CPUINFO = """\
+processor\t: 0
+BogoMIPS\t: 243.75
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x3
+CPU part\t: 0xd0c
+CPU revision\t: 1
+
+"""
 
 
 class Arm64Root(NamedTuple):
@@ -67,6 +81,8 @@ def arm64_root(layer: Layer, emulated: Emulated, models: Path, folder: Path) -> 
     }
     for where, what in shown.items():
         (root / where).symlink_to(what.resolve())
+    (root / "proc").mkdir()
+    (root / "proc" / "cpuinfo").write_text(CPUINFO)
     return Arm64Root(root, emulated)
 
 

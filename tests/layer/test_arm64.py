@@ -164,6 +164,12 @@ def test_libmxnet_loads_before_numpy_after_it_and_without_it(root: Arm64Root, or
     assert {"libgomp.so.1", armpl_bridge.BLAS} <= loaded
 
 
+def test_openblas_chooses_its_kernels_by_itself(root: Arm64Root) -> None:
+    # Those that the handler names where OpenBLAS does not know the processor are x86_64's.
+    code = "from gluon_lambda.runtime.engine_environment import kernel_environment; print(kernel_environment())"
+    assert root.run("-c", code) == "{}\n"
+
+
 _PICTURE = """
 import ctypes, sys
 ctypes.CDLL("/opt/python/mxnet/libmxnet.so")
