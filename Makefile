@@ -88,8 +88,11 @@ demo-batch: setup $(SMALL) ## land pictures and texts in a bucket on this machin
 	@$(BIN)/python -m local_emulator.demo_batch --images digits_lenet=build/data/digits_test --texts char_cnn=archives/char_cnn/sample.jsonl \
 		--models digits_lenet=$(BUILT)/digits_lenet.model char_cnn=$(BUILT)/char_cnn.model
 
+# Files of tests on every CPU.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: setup $(SMALL) ## all tests but the slow ones; PYTHON=python3.12 on that Python
-	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile \
+	@$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) \
 		--junitxml=build/tests/$(patsubst .%,%,$(notdir $(VENV))).xml
 
 sam-tools: $(TOOLS)/installed ## sam, cfn-lint and a linter of policies, which the slow tests hold template.yaml against
@@ -99,10 +102,10 @@ $(TOOLS)/installed: tests/template/requirements.txt layers/install.py | setup
 	@touch $@
 
 test-slow: setup sam-tools $(SMALL) ## the slow tests: large archives, AWS's own emulator beside ours, template.yaml through SAM
-	@$(BIN)/python -m pytest -q -m slow
+	@$(BIN)/python -m pytest -q -m slow $(PARALLEL)
 
 test-layers: layers setup $(SMALL) ## the layers: NumPy's own tests, what each rule of removal leaves, and the tests with real nets against each
-	@$(BIN)/python -m pytest -q -m slow tests/layer
+	@$(BIN)/python -m pytest -q -m slow $(PARALLEL) tests/layer
 	@$(BIN)/python -m layers.suite
 
 # What of the tests with real nets a merge runs against one layer; test-layers runs all of them against each.

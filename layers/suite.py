@@ -25,6 +25,8 @@ from layers.other_versions import Outcome, find_python
 REAL_NETS = tuple(
     f"tests/{name}" for name in ("contract", "end_to_end", "examples", "mxnet_import", "archive_tool", "cold_path")
 )
+# As `make test` runs them.
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def outcome(folder: Path, environ: Mapping[str, str], tests: Sequence[str] = REA
 def run_tests(folder: Path, environ: Mapping[str, str], tests: Sequence[str]) -> int:
     """The tests' exit status, with the layer's libraries and Python packages."""
     print(f"{folder / 'layer'}: {', '.join(tests)}", flush=True)
-    arguments = ["-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    arguments = ["-q", "-m", "not slow", "-p", "no:cacheprovider", *PARALLEL]
     if tuple(tests) == REAL_NETS:  # docs/versions.md counts whole runs
         arguments.append(f"--junitxml={folder / 'tests.xml'}")
     return subprocess.call(
