@@ -125,8 +125,9 @@ class RuntimeApi:
         """Let go of the port, and of a connection that waits for an event."""
         self._open = False
         self._deliveries.put(None)
-        # Wakes the thread that waits for a connection.
-        socket.create_connection((LOOPBACK, self._server.server_address[1])).close()
+        # Wakes the thread that waits for a connection. One that has just come may have made it look, and end, by itself.
+        with suppress(ConnectionError):
+            socket.create_connection((LOOPBACK, self._server.server_address[1])).close()
 
     def _serve(self) -> None:
         """Accept connections until closed; unlike serve_forever it does not wake up meanwhile to look whether it is."""

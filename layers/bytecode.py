@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,12 +21,14 @@ PROGRAM = Path(__file__).with_name("compiling.py")
 
 
 def python_for(version: str, environ: Mapping[str, str]) -> str:
-    """The interpreter that compiles for this version.
+    """The interpreter that compiles for this version: one that is found by its name, or this one.
 
     Raises:
         SystemExit: None is here; says how to get one, and what goes without.
     """
     found = find_python(version, environ)
+    if found is None and version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
     if found is None:
         raise SystemExit(
             f"Bytecode for Python {version} needs a python{version}, and there is none on PATH or in pyenv. Get one (pyenv install {version}, "

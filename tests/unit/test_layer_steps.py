@@ -242,10 +242,15 @@ except AssertionError as error:
 
 
 def test_a_python_that_is_not_here_is_named_with_how_to_get_it_and_what_goes_without(tmp_path: Path) -> None:
+    other = "3.12" if HERE == "3.13" else "3.13"
     with pytest.raises(SystemExit) as refused:
-        bytecode.python_for("3.13", {"PATH": str(tmp_path), "HOME": str(tmp_path)})
-    for part in ("python3.13", "pyenv install 3.13", "--no-bytecode", bytecode.MEASURED_COST):
+        bytecode.python_for(other, {"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    for part in (f"python{other}", f"pyenv install {other}", "--no-bytecode", bytecode.MEASURED_COST):
         assert part in str(refused.value)
+
+
+def test_the_python_that_builds_compiles_for_its_own_version_where_none_is_found_by_name(tmp_path: Path) -> None:
+    assert bytecode.python_for(HERE, {"PATH": str(tmp_path), "HOME": str(tmp_path)}) == sys.executable
 
 
 def test_without_bytecode_no_python_of_the_version_is_looked_for(tmp_path: Path) -> None:
