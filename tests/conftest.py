@@ -17,7 +17,10 @@ from archives.native_libraries import load_native_libraries
 from gluon_lambda.runtime import stock_mxnet
 from gluon_lambda.runtime.engine import Engine
 from gluon_lambda.runtime.engine_environment import engine_environment, missing_from
-from layers.versions import facts
+from tests.run_facts import pytest_collection_finish, pytest_xdist_node_collection_finished
+
+# Hooks, which pytest finds by their names.
+__all__ = ["pytest_collection_finish", "pytest_xdist_node_collection_finished"]
 
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = Path(__file__).parent / "events"
@@ -34,15 +37,6 @@ stock_mxnet.install()
 for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _say_on_what_the_tests_run(
-    record_testsuite_property: Callable[[str, object], None], request: pytest.FixtureRequest
-) -> None:
-    """For ``--junitxml``; layers/versions.py reads it."""
-    for name, value in (facts() | {"collected": str(len(request.session.items))}).items():
-        record_testsuite_property(name, value)
 
 
 class FakeContext:

@@ -57,13 +57,7 @@ def test_the_record_has_whole_runs() -> None:
 CONFTEST = """
 import sys
 sys.path.insert(0, {root!r})
-import pytest
-from layers.versions import facts
-
-@pytest.fixture(scope="session", autouse=True)
-def said(record_testsuite_property, request):
-    for name, value in (facts() | {{"collected": str(len(request.session.items))}}).items():
-        record_testsuite_property(name, value)
+from tests.run_facts import pytest_collection_finish, pytest_xdist_node_collection_finished
 """
 TESTS = """
 import pytest
@@ -89,8 +83,9 @@ def ran(folder: Path, *options: str, holds: bool = False) -> str:
     return said.read_text()
 
 
-def test_a_run_is_read_from_what_the_tests_left_behind(tmp_path: Path) -> None:
-    run = read_run(ran(tmp_path))
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_run_is_read_from_what_the_tests_left_behind(tmp_path: Path, processes: str) -> None:
+    run = read_run(ran(tmp_path, "--numprocesses", processes))
     assert (run.passed, run.failed, run.skipped) == (1, 1, 1)
     assert run.python == ".".join(map(str, sys.version_info[:3]))
     assert run.numpy.split(".")[0] in ("1", "2")
