@@ -124,7 +124,7 @@ import importlib, json, os, pkgutil, sys, warnings
 warnings.simplefilter("ignore")
 folder, layer, names, fine = sys.argv[1], sys.argv[2], sys.argv[3:], []
 known = {name.partition(".")[0] for name in os.listdir(layer)} | set(sys.stdlib_module_names)
-known |= {"gluon_lambda", __import__("sysconfig")._get_sysconfigdata_name()}
+known |= {"gluon_lambda", "distutils", __import__("sysconfig")._get_sysconfigdata_name()}
 class Unknown:  # what else is installed where the tests run
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in known:
