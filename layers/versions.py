@@ -165,9 +165,9 @@ def read_run(text: str) -> Run:
 
 
 def layers_built(build: Path) -> Iterator[Combination]:
-    """The layers that have a report."""
-    for path in sorted(build.glob("layers/*/report.json")):
-        said = json.loads(path.read_text(encoding="utf-8"))
+    """The layers that are whole: one that was refused has a report and no zip."""
+    for path in sorted(build.glob("layers/*/layer.zip")):
+        said = json.loads(path.with_name("report.json").read_text(encoding="utf-8"))
         machine = said.get("architecture", "x86_64")
         yield Combination(said["python"], ARCHITECTURES.get(machine, machine), "layer")
 

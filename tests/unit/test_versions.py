@@ -117,10 +117,13 @@ def test_what_is_not_found_this_time_stays_built() -> None:
     assert updated(Record((), (LAYER,)), [], []).built == (LAYER,)
 
 
-def test_a_layer_is_built_where_its_report_says_so(tmp_path: Path) -> None:
-    for name, said in {"3.12": '{"python": "3.12"}', "arm": '{"python": "3.13", "architecture": "aarch64"}'}.items():
+def test_a_layer_is_built_where_its_report_says_so_and_it_was_not_refused(tmp_path: Path) -> None:
+    reports = {"3.12": '{"python": "3.12"}', "arm": '{"python": "3.13", "architecture": "aarch64"}'}
+    for name, said in {**reports, "too large": '{"python": "3.11"}'}.items():
         (tmp_path / "layers" / name).mkdir(parents=True)
         (tmp_path / "layers" / name / "report.json").write_text(said)
+    for name in reports:
+        (tmp_path / "layers" / name / "layer.zip").touch()
     assert set(layers_built(tmp_path)) == {LAYER, Combination("3.13", "arm64", "layer")}
 
 
