@@ -85,6 +85,7 @@ class LambdaProcess:
             ("Lambda-Runtime-Aws-Request-Id", request_id),
             ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + seconds) * 1000))),
             ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:tested"),
+            ("Lambda-Runtime-Trace-Id", f"Root=1-5bef4de7-{self._count:024x};Parent=40cd5a5f39e4a1c1;Sampled=0"),
         )
         self._answers.put(http_response("200 OK", json.dumps(event).encode(), headers))
         return request_id

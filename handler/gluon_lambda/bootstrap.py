@@ -37,6 +37,7 @@ from gluon_lambda.errors import ConfigurationError, EngineUnavailable, GluonLamb
 from gluon_lambda.pending import Pending, begin
 from gluon_lambda.runtime import lean_imports, openmp
 from gluon_lambda.runtime.engine_environment import (
+    ADDED_LATER,
     engine_environment,
     missing_from,
     refuse_unreadable,
@@ -168,7 +169,7 @@ def _initialise(
         _check_output(settings)
     threads = settings.threads or usable_threads(settings.memory_megabytes)
     refuse_unreadable(environ)
-    environ.update(missing_from(environ, _engine_environment(settings, threads)))
+    environ.update(missing_from(environ, {**_engine_environment(settings, threads), **ADDED_LATER}))
     remote = [model for model in settings.models if model.location.startswith("s3:")]
     if remote:
         _import_compiled_client(timeline)

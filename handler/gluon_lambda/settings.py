@@ -109,16 +109,17 @@ def _text(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError("a whole number, 0 or more")
-    return int(text)
+    return _whole_number(text, least=0)
 
 
 def _positive(text: str) -> int:
-    number = _count(text)
-    if number == 0:
-        raise ValueError("a whole number, 1 or more")
-    return number
+    return _whole_number(text, least=1)
+
+
+def _whole_number(text: str, *, least: int) -> int:
+    if text.isascii() and text.isdigit() and int(text) >= least:
+        return int(text)
+    raise ValueError(f"a whole number, {least} or more")
 
 
 def _optional_count(text: str) -> int | None:

@@ -104,6 +104,11 @@ def test_a_bad_value_is_refused_by_variable_and_value(variable: str, value: str)
     assert repr(value) in message
 
 
+@pytest.mark.parametrize("value", ["0", "0.5", "-1", "two"])
+def test_the_least_number_that_is_told_is_one_that_is_taken(value: str) -> None:
+    assert "Accepted: a whole number, 1 or more" in refusal(GLUON_INIT_DEADLINE_SECONDS=value)
+
+
 def test_a_misspelt_variable_is_refused() -> None:
     assert "GLUON_MODEL: no such setting. Known: " in refusal(GLUON_MODEL="x")
 
