@@ -24,6 +24,7 @@ from layers import (
     compiler,
     elf,
     folders,
+    fortran_runtime,
     function,
     native_libraries,
     openblas_bridge,
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 BUILD = ROOT / "build"
 REPORTS = ("report.md", "report.json")
-NATIVE_LIBRARIES = {"x86_64": ("libgomp.so.1", "libquadmath.so.0"), "arm64": ("libgomp.so.1",)}
+NATIVE_LIBRARIES = ("libgomp.so.1",)
 
 
 class Options(NamedTuple):
@@ -184,7 +185,7 @@ def fill(out: Path, fetched: list[Path], target: Target) -> dict[str, str]:
         package = wheel.name.partition("-")[0].lower().replace("_", "-")
         owners |= {sizes.top_level(path): package for path in wheels.unpack(wheel, out / "python")}
     (out / "lib").mkdir()
-    for name in NATIVE_LIBRARIES[target.architecture]:
+    for name in NATIVE_LIBRARIES:
         shutil.copyfile(native_folder(target) / name, out / "lib" / name)
     shutil.copyfile(Path(__file__).with_name("NOTICE.md"), out / "lib" / "NOTICE.md")
     return owners
@@ -198,7 +199,8 @@ def cut_libraries(out: Path) -> None:
 
 
 def bridge_openblas(zig: Path, python: Path, removed: list[removals.Removed]) -> None:
-    """Put a library under the name of the OpenBLAS that was removed, which hands NumPy's calls to MXNet's."""
+    """Put libraries under the names of two that were removed: NumPy's OpenBLAS, whose calls go to MXNet's, and the Fortran runtime of that one."""
+    fortran_runtime.compile_runtime(zig, python / "mxnet")
     name = next(Path(each.path).name for each in removed if "openblas" in Path(each.path).name)
     prefix = "scipy_" if "scipy" in name else ""
     (python / "numpy.libs").mkdir()

@@ -23,6 +23,8 @@ GLIBC = "2.17"
 # The least that a processor of each kind can do.
 _PROCESSORS = {"x86_64": "x86_64", "aarch64": "generic"}
 
+_VERSIONS = "versions.map"
+
 
 class Library(NamedTuple):
     """A shared library that is to be compiled.
@@ -35,6 +37,7 @@ class Library(NamedTuple):
         defined: What is defined for the preprocessor: ``-DPREFIX=scipy_``.
         beside: The library that it calls; at run time it is looked for where it lies from ``path``.
         hands_down: Whether what that library needs is looked for there, too (DT_RPATH instead of DT_RUNPATH).
+        versions: The linker's version script, where its functions have symbol versions.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class Library(NamedTuple):
     defined: tuple[str, ...] = ()
     beside: Path | None = None
     hands_down: bool = False
+    versions: str = ""
 
 
 def compile_library(zig: Path, library: Library) -> None:
@@ -56,6 +60,7 @@ def compile_library(zig: Path, library: Library) -> None:
         shutil.copy(library.source, folder)
         for name, text in library.generated.items():
             Path(folder, name).write_text(text)
+        Path(folder, _VERSIONS).write_text(library.versions)
         run(command(zig, library), Path(folder))
 
 
@@ -66,6 +71,7 @@ def command(zig: Path, library: Library) -> list[str]:
         *[str(zig.resolve()), "cc", *target, "-shared", "-fPIC", "-O2", "-g0", "-s"],
         *["-std=c11", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fno-strict-aliasing", *library.defined],
         *[library.source.name, "-o", str(library.path.resolve()), f"-Wl,-soname,{library.path.name}", "-Wl,-z,defs"],
+        *([f"-Wl,--version-script={_VERSIONS}"] if library.versions else []),
         *_linked(library),
     ]
 

@@ -88,7 +88,7 @@ def _size_lines(sizes: Sizes) -> Iterator[str]:
     yield from ("| | bytes |", "|---|---:|")
     rows = {
         "the wheels, unpacked, and the native libraries": sizes.unpacked,
-        "after the rules below, with the OpenBLAS bridge": sizes.trimmed,
+        "after the rules below, with the OpenBLAS bridge and what else is compiled": sizes.trimmed,
         "after cutting symbols for debuggers out of libraries": sizes.cut,
         "the layer, with bytecode": sizes.layer,
         "the function": sizes.function,

@@ -40,6 +40,11 @@ class Layer(NamedTuple):
     def image(self) -> Image:
         return self.target.image
 
+    @property
+    def has_source(self) -> bool:
+        """Whether it was built with the source beside the bytecode."""
+        return any(path.suffix == ".py" for path in (self.folder / "python" / "numpy").iterdir())
+
     def environment(self, *more: Path) -> dict[str, str]:
         """Lambda's own folders, with what they stand for here ("Defined runtime environment variables", AWS Lambda Developer Guide); more
         folders to import from come last."""

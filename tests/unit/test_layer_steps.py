@@ -155,11 +155,10 @@ def test_folders_that_are_left_empty_go_too(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["d.py"]
 
 
-def test_numpys_openblas_goes_where_mxnet_brings_one_and_stays_where_it_brings_none() -> None:
-    assert "numpy-openblas" in {rule.name for rule in removals.rules_for("x86_64")}
-    assert {rule.name for rule in removals.RULES} - {rule.name for rule in removals.rules_for("arm64")} == {
-        "numpy-openblas"
-    }
+def test_numpys_openblas_and_fortrans_runtime_go_where_mxnet_brings_an_openblas_and_stay_where_it_brings_none() -> None:
+    on_x86_64, on_arm64 = ({rule.name for rule in removals.rules_for(each)} for each in ("x86_64", "arm64"))
+    assert on_x86_64 - on_arm64 == {"numpy-openblas", "mxnet-fortran"}
+    assert on_arm64 < on_x86_64 == {rule.name for rule in removals.RULES}
 
 
 def test_every_rule_has_a_name_of_its_own_and_a_reason() -> None:
