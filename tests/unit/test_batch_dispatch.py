@@ -950,7 +950,10 @@ class TestManyImages:
         told = states(results)
         done = told.count("done")
         assert done in range(8, 48)
-        assert told == ["done"] * done + ["untouched"] * (200 - done)
+        # Which of a batch are written before time is up is the threads' affair.
+        assert set(told) == {"done", "untouched"}
+        written = {name.split("/")[-2] for name in store.keys("out") if name.endswith(".jsonl")}
+        assert written == {each.reference.key for each in results if each.state == "done"}
         assert done <= sum(rows.sizes) <= 48  # nothing is computed that nobody has time to write
         again = states(Function(store, size=8, is_known=is_known).ask(*references))
         assert again == ["done"] * 200
