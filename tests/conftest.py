@@ -39,6 +39,13 @@ for _number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes that are no short text go by their parameter's name: zips and gzips hold the time at which they were made, and the processes that share
+    the tests have to come to the same names."""
+    is_text = isinstance(val, bytes) and len(val) <= 20 and val.isascii() and val.decode().isprintable()
+    return argname if isinstance(val, bytes) and not is_text else None
+
+
 class FakeContext:
     """Lambda's context object, as far as it is used."""
 
