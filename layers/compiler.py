@@ -58,9 +58,8 @@ def compile_library(zig: Path, library: Library) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="gluon-lambda-library-") as folder:
         shutil.copy(library.source, folder)
-        for name, text in library.generated.items():
+        for name, text in {**library.generated, _VERSIONS: library.versions}.items():
             Path(folder, name).write_text(text)
-        Path(folder, _VERSIONS).write_text(library.versions)
         run(command(zig, library), Path(folder))
 
 

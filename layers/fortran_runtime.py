@@ -1,6 +1,6 @@
 """Compiles the library that stands for GNU Fortran's runtime in a layer: MXNet's OpenBLAS calls four functions of its hundreds.
 
-x86_64 only: on arm64 MXNet brings no OpenBLAS, and NumPy's comes with a runtime of another version.
+x86_64 only: on arm64 MXNet brings no OpenBLAS, and libmxnet asks for another version of that runtime.
 """
 
 from __future__ import annotations

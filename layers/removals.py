@@ -80,7 +80,7 @@ RULES = (
         "mxnet-fortran",
         ("mxnet/libgfortran.so.3",),
         "1.2 MB, and libquadmath beside it, of which MXNet's OpenBLAS calls four functions: a library of 4 KB has these (layers/fortran_runtime.c)",
-        # On arm64 MXNet's wheel has another version of it, which NumPy's OpenBLAS needs.
+        # On arm64 libmxnet asks for another version of it, and MXNet's wheel has no OpenBLAS.
         only_on="x86_64",
     ),
     Rule("mxnet-headers", ("mxnet/include", "mxnet/src"), "for compiling C++ against libmxnet"),

@@ -169,7 +169,7 @@ def _initialise(
         _check_output(settings)
     threads = settings.threads or usable_threads(settings.memory_megabytes)
     refuse_unreadable(environ)
-    environ.update(missing_from(environ, {**_engine_environment(settings, threads), **ADDED_LATER}))
+    environ.update(missing_from(environ, _engine_environment(settings, threads) | ADDED_LATER))
     remote = [model for model in settings.models if model.location.startswith("s3:")]
     if remote:
         _import_compiled_client(timeline)

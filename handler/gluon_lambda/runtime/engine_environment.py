@@ -25,8 +25,8 @@ _COUNTS = ("OMP_NUM_THREADS", "MXNET_CPU_WORKER_NTHREADS")
 
 # Names that others add once there are several threads: NumPy while it is imported (numpy/core/__init__.py; it takes them out again), awslambdaric
 # before an invocation (update_xray_env_variable). A new name moves the C library's list of all of them, which libmxnet may be reading in another
-# thread (attributes(7): getenv is "MT-Safe env", setenv "MT-Unsafe const:env"): the process ends with a segmentation fault then, in one start of
-# many thousands. A new value for a name that is there moves nothing.
+# thread (attributes(7): getenv is "MT-Safe env", setenv "MT-Unsafe const:env"): the process ends with a segmentation fault then, seldom and
+# for no reason that anybody sees. A new value for a name that is there moves nothing.
 ADDED_LATER = {"OPENBLAS_MAIN_FREE": "1", "GOTOBLAS_MAIN_FREE": "1", "_X_AMZN_TRACE_ID": ""}
 
 # More than the file says of one processor; of the others it is not asked.
