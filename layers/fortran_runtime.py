@@ -11,7 +11,7 @@ from layers import compiler
 
 SOURCE = Path(__file__).with_name("fortran_runtime.c")
 NAME = "libgfortran.so.3"
-# As MXNet's OpenBLAS asks for them. Of a library without versions the loader would say so at each start.
+# As MXNet's OpenBLAS asks for them.
 VERSION = "GFORTRAN_1.0"
 FUNCTIONS = ("_gfortran_compare_string", "_gfortran_concat_string", "_gfortran_etime", "_gfortran_pow_i4_i4")
 
