@@ -136,7 +136,7 @@ def refuse_net_options(request: PackRequest) -> None:
         if value:
             raise PackError(
                 f"{option} belongs to a block (file.py:function, where function returns it) or an .onnx file; "
-                f"{request.source} is neither. For a folder, put the file into it."
+                f"{request.source} is neither. A folder holds both itself: signature.json, which declares the inputs, and the .params file."
             )
 
 

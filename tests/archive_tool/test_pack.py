@@ -165,6 +165,7 @@ def test_labels_are_packed_as_the_synset(tmp_path: Path) -> None:
         (NET, ["d.model", "--service", "gone.py"], "gone.py: there is no such file"),
         (NET, ["d.model", "--model-name", "d", "--labels", "gone.txt"], "gone.txt: there is no such file"),
         (NET, ["d.model", "--model-name", "d", "--params", "x"], "--params belongs to a block"),
+        (NET, ["d.model", "--model-name", "d", "--input", "data=0,4"], "signature.json, which declares the inputs"),
         ({**NET, "b.params": b""}, ["d.model", "--model-name", "d"], "could each be the model's"),
         ({"a.params": b""}, ["d.model", "--model-name", "d"], "there is no signature.json"),
         ({**FILES_0_4, "x/a.py": b"", "y/A.py": b""}, ["d.model"], "become one file"),
