@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from typing import BinaryIO
@@ -13,7 +12,7 @@ from local_emulator.errors import UsageError
 from local_emulator.function import Function
 from local_emulator.models import absolute_location, models_variable
 from local_emulator.records import FunctionConfiguration
-from local_emulator.sandbox.console import Console
+from local_emulator.sandbox.console import Console, terminal
 from local_emulator.sandbox.environment import Machine
 from local_emulator.sandbox.sandbox import Sandbox
 from local_emulator.template.functions import load_function
@@ -45,7 +44,7 @@ def prepare(
     log: BinaryIO | None = None,
 ) -> Function:
     """The function with its sandboxes, not started yet; its log goes to ``log``, or to stderr."""
-    stream, machine = log or sys.stderr.buffer, Machine(library_folders(template), shell)
+    stream, machine = log or terminal(), Machine(library_folders(template), shell)
     return Function(configuration, *(Sandbox(configuration, Console(stream), machine) for _ in range(sandboxes)))
 
 
